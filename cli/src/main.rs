@@ -1,0 +1,2 @@
+//! The `regmesh` program.
+fn main() {}

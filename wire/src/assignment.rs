@@ -1,0 +1,68 @@
+//! What `access` says and `identity` decides on: roles, who has them, and where.
+//!
+//! Lives here because topology (which reads it) and identity (which decides on it) do not know each other.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{name::{AccountName, IdentityName, IssuerName, NodeName}, pattern::Pattern};
+
+/// A role that `access` can give.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Pull, list tags, referrers.
+    RepositoryReader,
+    /// What a reader may, and push.
+    RepositoryWriter,
+    /// What a reader may, and delete.
+    RepositoryDeleter,
+    /// `_catalog`.
+    CatalogLister,
+    /// Cache rules of the control plane.
+    CacheRuleAdministrator,
+    /// Credential sets of the control plane.
+    CredentialSetAdministrator,
+    /// Everything of the control plane.
+    MeshAdministrator,
+    /// Reads everything of the control plane.
+    MeshReader,
+    /// May put the named identities into rules.
+    IdentityUser,
+    /// May enrol nodes.
+    NodeEnroller,
+}
+
+/// Whom a role is given to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Assignee {
+    /// Everybody, without a word of who they are.
+    Anonymous,
+    /// Everybody who has shown who they are.
+    Authenticated,
+    /// A local account.
+    Account(AccountName),
+    /// An identity of the mesh, as which rules call.
+    Identity(IdentityName),
+    /// A node, by its mesh certificate.
+    Node(NodeName),
+    /// Whoever shows a token of this issuer with all of these claims (globs; a key that begins with `/` is a JSON pointer).
+    Claims {
+        /// The declared issuer.
+        issuer: IssuerName,
+        /// Claim name or JSON pointer to glob; all must match.
+        claims: BTreeMap<String, String>,
+    },
+}
+
+/// A role, to whom, for which repositories of one node. Node selectors are resolved before one of these is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assignment {
+    /// The role.
+    pub role: Role,
+    /// Who has it.
+    pub to: Assignee,
+    /// For which repositories; `[*]` where the role has none.
+    pub repositories: Vec<Pattern>,
+}

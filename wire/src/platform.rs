@@ -1,0 +1,62 @@
+//! Platforms: `os/arch[/variant]`. Source: OCI image-spec, "Image Index", `platform`.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::name::NameError;
+
+/// An operating system and a processor architecture, perhaps with its variant.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Platform {
+    /// `linux`, `windows`, …
+    pub os: String,
+    /// `amd64`, `arm64`, …
+    pub architecture: String,
+    /// `v7`, `v8`, …
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variant: Option<String>,
+}
+
+impl Platform {
+    /// Whether a child declared as `other` serves a request for this platform: the same system and architecture, and the
+    /// same variant where both name one (`arm64` and `arm64/v8` are the same).
+    #[must_use]
+    pub fn matches(&self, other: &Self) -> bool {
+        let same_variant = match (&self.variant, &other.variant) {
+            (Some(a), Some(b)) => a == b,
+            _ => true,
+        };
+        self.os == other.os && self.architecture == other.architecture && same_variant
+    }
+
+    /// Whether this is the `unknown/unknown` that build tools give to attestations.
+    #[must_use]
+    pub fn is_unknown(&self) -> bool {
+        self.os == "unknown" && self.architecture == "unknown"
+    }
+}
+
+impl FromStr for Platform {
+    type Err = NameError;
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let word = |t: &str| !t.is_empty() && t.len() <= 32 && t.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
+        let parts: Vec<&str> = text.split('/').collect();
+        match parts.as_slice() {
+            [os, architecture] if word(os) && word(architecture) => {
+                Ok(Self { os: (*os).into(), architecture: (*architecture).into(), variant: None })
+            }
+            [os, architecture, variant] if word(os) && word(architecture) && word(variant) => {
+                Ok(Self { os: (*os).into(), architecture: (*architecture).into(), variant: Some((*variant).into()) })
+            }
+            _ => Err(NameError::new("platform", text, "OS/ARCHITECTURE or OS/ARCHITECTURE/VARIANT, for example linux/arm64/v8")),
+        }
+    }
+}
+
+impl fmt::Display for Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.os, self.architecture)?;
+        self.variant.as_ref().map_or(Ok(()), |variant| write!(f, "/{variant}"))
+    }
+}

@@ -1,0 +1,56 @@
+//! The name of every refusal that a user may have to act on. Source: `spec/identity.md`, "Every refusal has a name".
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Why an upstream's content could not be had, in one stable word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Refusal {
+    /// The upstream or its token service does not accept our credential.
+    UpstreamUnauthorized,
+    /// The upstream knows us and says no.
+    UpstreamDenied,
+    /// The upstream says that it does not exist.
+    UpstreamNotFound,
+    /// The upstream limits our rate.
+    UpstreamRateLimited,
+    /// The upstream cannot be asked.
+    UpstreamUnavailable,
+    /// The upstream's challenge names a token service that may not see our credential.
+    UpstreamRealmRefused,
+    /// The identity may not be used by this rule on this node.
+    IdentityNotAttached,
+    /// No token of our own can be had.
+    IdentityTokenFailed,
+    /// The referenced secret cannot be read.
+    SecretUnavailable,
+    /// The caller's address is not let in.
+    NetworkRefused,
+}
+
+impl Refusal {
+    /// The name in errors, status and `explain`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::UpstreamUnauthorized => "UPSTREAM_UNAUTHORIZED",
+            Self::UpstreamDenied => "UPSTREAM_DENIED",
+            Self::UpstreamNotFound => "UPSTREAM_NOT_FOUND",
+            Self::UpstreamRateLimited => "UPSTREAM_RATE_LIMITED",
+            Self::UpstreamUnavailable => "UPSTREAM_UNAVAILABLE",
+            Self::UpstreamRealmRefused => "UPSTREAM_REALM_REFUSED",
+            Self::IdentityNotAttached => "IDENTITY_NOT_ATTACHED",
+            Self::IdentityTokenFailed => "IDENTITY_TOKEN_FAILED",
+            Self::SecretUnavailable => "SECRET_UNAVAILABLE",
+            Self::NetworkRefused => "NETWORK_REFUSED",
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
