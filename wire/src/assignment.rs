@@ -6,7 +6,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{name::{AccountName, IdentityName, IssuerName, NodeName}, pattern::Pattern};
+use crate::{
+    name::{AccountName, IdentityName, IssuerName, NodeName},
+    pattern::Pattern,
+};
 
 /// A role that `access` can give.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

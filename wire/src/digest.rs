@@ -107,11 +107,17 @@ impl FromStr for Digest {
     fn from_str(text: &str) -> Result<Self, DigestError> {
         let (algorithm, hex) = text.split_once(':').ok_or(DigestError::Form)?;
         let algorithm: Algorithm = algorithm.parse()?;
-        let ok = hex.len() == algorithm.hex_length() && hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        let ok = hex.len() == algorithm.hex_length()
+            && hex
+                .bytes()
+                .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
         if !ok {
             return Err(DigestError::Hex(algorithm.as_str(), algorithm.hex_length()));
         }
-        Ok(Self { algorithm, text: text.into() })
+        Ok(Self {
+            algorithm,
+            text: text.into(),
+        })
     }
 }
 
@@ -135,7 +141,9 @@ impl Serialize for Digest {
 
 impl<'de> Deserialize<'de> for Digest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
     }
 }
 
@@ -155,7 +163,11 @@ impl Hasher {
             Algorithm::Sha256 => Context::new(&SHA256),
             Algorithm::Sha512 => Context::new(&SHA512),
         };
-        Self { algorithm, context, length: 0 }
+        Self {
+            algorithm,
+            context,
+            length: 0,
+        }
     }
 
     /// Takes the next bytes.
@@ -174,12 +186,18 @@ impl Hasher {
     #[must_use]
     pub fn finish(self) -> Digest {
         let value = hex::encode(self.context.finish());
-        Digest { algorithm: self.algorithm, text: format!("{}:{value}", self.algorithm.as_str()).into() }
+        Digest {
+            algorithm: self.algorithm,
+            text: format!("{}:{value}", self.algorithm.as_str()).into(),
+        }
     }
 }
 
 impl fmt::Debug for Hasher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Hasher").field("algorithm", &self.algorithm).field("length", &self.length).finish_non_exhaustive()
+        f.debug_struct("Hasher")
+            .field("algorithm", &self.algorithm)
+            .field("length", &self.length)
+            .finish_non_exhaustive()
     }
 }

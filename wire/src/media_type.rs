@@ -33,5 +33,10 @@ pub fn is_image(media_type: &str) -> bool {
 /// A `Content-Type` without its parameters, in lower case.
 #[must_use]
 pub fn essence(content_type: &str) -> String {
-    content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+    content_type
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase()
 }

@@ -21,7 +21,11 @@ pub struct NameError {
 
 impl NameError {
     pub(crate) fn new(kind: &'static str, text: &str, reason: &'static str) -> Self {
-        Self { kind, text: text.chars().take(200).collect(), reason }
+        Self {
+            kind,
+            text: text.chars().take(200).collect(),
+            reason,
+        }
     }
 }
 
@@ -114,7 +118,10 @@ name!(
 fn is_label(text: &str) -> bool {
     let bytes = text.as_bytes();
     let edge = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-    bytes.len() <= 63 && bytes.first().is_some_and(edge) && bytes.last().is_some_and(edge) && bytes.iter().all(|b| edge(b) || *b == b'-')
+    bytes.len() <= 63
+        && bytes.first().is_some_and(edge)
+        && bytes.last().is_some_and(edge)
+        && bytes.iter().all(|b| edge(b) || *b == b'-')
 }
 
 fn is_rule(text: &str) -> bool {
@@ -123,6 +130,11 @@ fn is_rule(text: &str) -> bool {
 
 fn is_plain(text: &str) -> bool {
     (1..=63).contains(&text.len())
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
-        && text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+        && text
+            .bytes()
+            .next()
+            .is_some_and(|b| b.is_ascii_alphanumeric())
 }

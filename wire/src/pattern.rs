@@ -76,10 +76,20 @@ impl Pattern {
 impl FromStr for Pattern {
     type Err = NameError;
     fn from_str(text: &str) -> Result<Self, NameError> {
-        let error = || NameError::new("repository pattern", text, "a repository name, PATH/* or * alone; '*' is only the last path component");
+        let error = || {
+            NameError::new(
+                "repository pattern",
+                text,
+                "a repository name, PATH/* or * alone; '*' is only the last path component",
+            )
+        };
         match text.strip_suffix('*') {
             Some("") => Ok(Self::All),
-            Some(path) => path.strip_suffix('/').and_then(|p| p.parse().ok()).map(Self::Below).ok_or_else(error),
+            Some(path) => path
+                .strip_suffix('/')
+                .and_then(|p| p.parse().ok())
+                .map(Self::Below)
+                .ok_or_else(error),
             None => text.parse().map(Self::Exact).map_err(|_| error()),
         }
     }
@@ -103,6 +113,8 @@ impl Serialize for Pattern {
 
 impl<'de> Deserialize<'de> for Pattern {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
     }
 }

@@ -40,16 +40,31 @@ impl Platform {
 impl FromStr for Platform {
     type Err = NameError;
     fn from_str(text: &str) -> Result<Self, NameError> {
-        let word = |t: &str| !t.is_empty() && t.len() <= 32 && t.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
+        let word = |t: &str| {
+            !t.is_empty()
+                && t.len() <= 32
+                && t.bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+        };
         let parts: Vec<&str> = text.split('/').collect();
         match parts.as_slice() {
-            [os, architecture] if word(os) && word(architecture) => {
-                Ok(Self { os: (*os).into(), architecture: (*architecture).into(), variant: None })
-            }
+            [os, architecture] if word(os) && word(architecture) => Ok(Self {
+                os: (*os).into(),
+                architecture: (*architecture).into(),
+                variant: None,
+            }),
             [os, architecture, variant] if word(os) && word(architecture) && word(variant) => {
-                Ok(Self { os: (*os).into(), architecture: (*architecture).into(), variant: Some((*variant).into()) })
+                Ok(Self {
+                    os: (*os).into(),
+                    architecture: (*architecture).into(),
+                    variant: Some((*variant).into()),
+                })
             }
-            _ => Err(NameError::new("platform", text, "OS/ARCHITECTURE or OS/ARCHITECTURE/VARIANT, for example linux/arm64/v8")),
+            _ => Err(NameError::new(
+                "platform",
+                text,
+                "OS/ARCHITECTURE or OS/ARCHITECTURE/VARIANT, for example linux/arm64/v8",
+            )),
         }
     }
 }
@@ -57,6 +72,8 @@ impl FromStr for Platform {
 impl fmt::Display for Platform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.os, self.architecture)?;
-        self.variant.as_ref().map_or(Ok(()), |variant| write!(f, "/{variant}"))
+        self.variant
+            .as_ref()
+            .map_or(Ok(()), |variant| write!(f, "/{variant}"))
     }
 }

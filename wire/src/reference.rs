@@ -4,7 +4,10 @@ use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::{digest::{Digest, DigestError}, name::NameError};
+use crate::{
+    digest::{Digest, DigestError},
+    name::NameError,
+};
 
 /// A tag: a letter, digit or `_`, then up to 127 letters, digits, `.`, `_`, `-`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,7 +31,10 @@ impl Tag {
     /// Source: OCI distribution-spec 1.1.1, "Referrers Tag Schema".
     #[must_use]
     pub fn referrers_fallback(subject: &Digest) -> Self {
-        let text: String = format!("{}-{}", subject.algorithm().as_str(), subject.hex()).chars().take(128).collect();
+        let text: String = format!("{}-{}", subject.algorithm().as_str(), subject.hex())
+            .chars()
+            .take(128)
+            .collect();
         Self(text.into())
     }
 }
@@ -37,11 +43,17 @@ impl FromStr for Tag {
     type Err = NameError;
     fn from_str(text: &str) -> Result<Self, NameError> {
         let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
-        let ok = text.len() <= 128 && text.bytes().next().is_some_and(word) && text.bytes().all(|b| word(b) || b == b'.' || b == b'-');
+        let ok = text.len() <= 128
+            && text.bytes().next().is_some_and(word)
+            && text.bytes().all(|b| word(b) || b == b'.' || b == b'-');
         if ok {
             Ok(Self(text.into()))
         } else {
-            Err(NameError::new("tag", text, "a letter, digit or '_', then up to 127 letters, digits, '.', '_' or '-'"))
+            Err(NameError::new(
+                "tag",
+                text,
+                "a letter, digit or '_', then up to 127 letters, digits, '.', '_' or '-'",
+            ))
         }
     }
 }
@@ -66,7 +78,9 @@ impl Serialize for Tag {
 
 impl<'de> Deserialize<'de> for Tag {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
     }
 }
 
@@ -93,7 +107,11 @@ pub enum ReferenceError {
 impl FromStr for Reference {
     type Err = ReferenceError;
     fn from_str(text: &str) -> Result<Self, ReferenceError> {
-        if text.contains(':') { Ok(Self::Digest(text.parse()?)) } else { Ok(Self::Tag(text.parse()?)) }
+        if text.contains(':') {
+            Ok(Self::Digest(text.parse()?))
+        } else {
+            Ok(Self::Tag(text.parse()?))
+        }
     }
 }
 

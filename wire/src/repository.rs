@@ -41,14 +41,25 @@ impl FromStr for RepositoryName {
 fn is_component(text: &str) -> bool {
     let mut rest = text.as_bytes();
     loop {
-        let word = rest.iter().take_while(|b| b.is_ascii_lowercase() || b.is_ascii_digit()).count();
-        let Some((_, after)) = rest.split_at_checked(word).filter(|_| word > 0) else { return false };
+        let word = rest
+            .iter()
+            .take_while(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+            .count();
+        let Some((_, after)) = rest.split_at_checked(word).filter(|_| word > 0) else {
+            return false;
+        };
         if after.is_empty() {
             return true;
         }
-        let separator = after.iter().take_while(|b| matches!(b, b'.' | b'_' | b'-')).count();
-        let Some((separator, after)) = after.split_at_checked(separator) else { return false };
-        let legal = matches!(separator, b"." | b"_" | b"__") || (!separator.is_empty() && separator.iter().all(|b| *b == b'-'));
+        let separator = after
+            .iter()
+            .take_while(|b| matches!(b, b'.' | b'_' | b'-'))
+            .count();
+        let Some((separator, after)) = after.split_at_checked(separator) else {
+            return false;
+        };
+        let legal = matches!(separator, b"." | b"_" | b"__")
+            || (!separator.is_empty() && separator.iter().all(|b| *b == b'-'));
         if !legal {
             return false;
         }
@@ -76,6 +87,8 @@ impl Serialize for RepositoryName {
 
 impl<'de> Deserialize<'de> for RepositoryName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
     }
 }

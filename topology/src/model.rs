@@ -1,0 +1,115 @@
+//! A topology that is valid by construction: what every other crate works with.
+//!
+//! Only `validate` makes one from a `Document`, so nothing below looks again at names, references, overlaps or depths.
+//! Node selectors (`on`) are resolved here: each node holds its own rules, assignments and webhooks.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use wire::{
+    assignment::Assignment,
+    name::{AccountName, CredentialName, IdentityName, IssuerName, MeshName, NodeName},
+    secret_ref::SecretRef,
+};
+
+pub mod credential;
+pub mod identity;
+pub mod network;
+pub mod node;
+pub mod rule;
+pub mod upstream;
+pub mod webhook;
+
+pub use credential::Credential;
+pub use identity::Identity;
+pub use network::Network;
+pub use node::{Endpoint, Node};
+pub use rule::Rule;
+pub use upstream::Upstream;
+pub use webhook::Webhook;
+
+/// The whole mesh, or, as a slice, what one node needs of it.
+#[derive(Debug, Clone)]
+pub struct Topology {
+    /// The trust domain.
+    pub mesh: MeshName,
+    /// The control plane, where one is declared.
+    pub control: Option<Control>,
+    /// Every node, with its resolved rules, role assignments and webhooks.
+    pub nodes: BTreeMap<NodeName, Node>,
+    /// Identities that rules authenticate as.
+    pub identities: BTreeMap<IdentityName, Identity>,
+    /// Credential sets, by reference.
+    pub credentials: BTreeMap<CredentialName, Credential>,
+    /// OIDC issuers whose tokens nodes accept.
+    pub issuers: BTreeMap<IssuerName, Issuer>,
+    /// Local accounts: where each password is.
+    pub accounts: BTreeMap<AccountName, SecretRef>,
+    /// What is said about registries outside the mesh, by host (`docker.io`'s aliases are one).
+    pub upstreams: BTreeMap<String, Upstream>,
+    /// Mesh-wide role assignments (those that name no node).
+    pub access: Vec<Assignment>,
+}
+
+/// Where the control plane is.
+#[derive(Debug, Clone)]
+pub struct Control {
+    /// Its API's public address.
+    pub endpoint: String,
+    /// Its public URL as token issuer, if another.
+    pub issuer: Option<String>,
+    /// How long a node cut off from it goes on granting access that is not anonymous; `None` for ever.
+    pub max_offline: Option<std::time::Duration>,
+}
+
+/// An OIDC issuer.
+#[derive(Debug, Clone)]
+pub struct Issuer {
+    /// Its URL, exact: a trailing slash counts.
+    pub url: String,
+    /// Audiences taken; empty means the node's own login server.
+    pub audience: Vec<String>,
+    /// Signature algorithms taken; empty means RS256 and ES256.
+    pub algorithms: Vec<String>,
+    /// Where its keys are, instead of discovery.
+    pub keys: Option<IssuerKeys>,
+    /// CA file for its TLS.
+    pub ca: Option<std::path::PathBuf>,
+    /// File with a bearer token for its discovery (in-cluster issuers).
+    pub discovery_token: Option<std::path::PathBuf>,
+    /// Client id for people who sign in.
+    pub client_id: Option<String>,
+    /// Client secret for people who sign in, by reference.
+    pub client_secret: Option<SecretRef>,
+}
+
+/// Where an issuer's keys are when discovery is not used.
+#[derive(Debug, Clone)]
+pub enum IssuerKeys {
+    /// A URL.
+    Uri(String),
+    /// A file.
+    File(std::path::PathBuf),
+}
+
+impl Topology {
+    /// The node of that name, with the rules in force on it.
+    #[must_use]
+    pub fn node(&self, name: &NodeName) -> Option<&Node> {
+        self.nodes.get(name)
+    }
+
+    /// How far a node is from its root: 1 for a hub, at most 3.
+    #[must_use]
+    pub fn tier(&self, name: &NodeName) -> u8 {
+        let mut tier = 1;
+        let mut at = self.nodes.get(name);
+        while let Some(parent) = at.and_then(|n| n.parent.as_ref()).filter(|_| tier < 3) {
+            tier += 1;
+            at = self.nodes.get(parent);
+        }
+        tier
+    }
+}
+
+/// A rule instance on one node, shared without copying.
+pub type SharedRule = Arc<Rule>;

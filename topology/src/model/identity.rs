@@ -1,0 +1,66 @@
+//! An identity that rules authenticate as.
+
+use std::collections::BTreeSet;
+
+use wire::name::NodeName;
+
+/// An identity and the nodes it is attached to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// What it is.
+    pub kind: IdentityKind,
+    /// The nodes whose rules may use it.
+    pub on: BTreeSet<NodeName>,
+    /// Patterns of sources (`HOST/REPO`, `node://NODE/REPO`, each perhaps ending in `*`) that it may be presented for; empty for any of its kind.
+    pub sources: Vec<String>,
+}
+
+/// The three kinds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IdentityKind {
+    /// Minted by the control plane for one rule at a time.
+    Managed,
+    /// An Azure managed identity of the machine or pod.
+    Azure {
+        /// By client id.
+        client_id: Option<String>,
+        /// By object id.
+        object_id: Option<String>,
+        /// By ARM resource id.
+        resource_id: Option<String>,
+        /// Scope of the token, if not ACR's audience.
+        scope: Option<String>,
+    },
+    /// Trusted by a foreign tenant or mesh through our issuer.
+    Federated(Federation),
+}
+
+/// How a federated identity gets its foreign token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Federation {
+    /// Audience of the federation token.
+    pub audience: Option<String>,
+    /// The foreign token endpoint.
+    pub token_url: Option<String>,
+    /// Client id there.
+    pub client_id: Option<String>,
+    /// Scope there.
+    pub scope: Option<String>,
+    /// How it is asked.
+    pub flow: Flow,
+    /// What is shown: `None` for our own federation token, else the Azure identity.
+    pub assertion: Option<wire::name::IdentityName>,
+    /// As what the result is presented to the registry: `None` for the exchange, else as password of this user.
+    pub password_of: Option<String>,
+}
+
+/// How a foreign token endpoint is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flow {
+    /// Client credentials with a client assertion.
+    ClientAssertion,
+    /// RFC 8693.
+    TokenExchange,
+    /// No token service between.
+    Direct,
+}
