@@ -1,1 +1,24 @@
-//! skeleton
+//! What any process of ours stands on; nothing here knows what a registry is.
+//!
+//! Called by every crate that does I/O; calls none of ours. From the bottom up:
+//!
+//! - [`clock`], [`backoff`], [`secret`]: time, delays, values that cannot be printed.
+//! - [`tasks`], [`reconcile`], [`single`], [`limit`]: work with an owner, an end and a bound.
+
+#![warn(missing_docs)]
+
+pub mod backoff;
+pub mod clock;
+pub mod limit;
+pub mod reconcile;
+pub mod secret;
+pub mod single;
+pub mod tasks;
+
+pub use backoff::Backoff;
+pub use clock::Clock;
+pub use limit::Limit;
+pub use reconcile::{Nudge, Reconciler};
+pub use secret::Secret;
+pub use single::Single;
+pub use tasks::Tasks;

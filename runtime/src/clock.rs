@@ -1,0 +1,160 @@
+//! The only reader of time. Everything else is handed a `Clock`, or better, a `now`.
+//!
+//! Monotonic time (`now`) is for time-outs, back-off and breakers; wall time (`wall_ms`) is for tokens, certificates, display and
+//! what is stored. A manual clock moves both together, and only when told to: tests of an hour take no time and never sleep. A
+//! manual clock does not move tokio's own timers; code that should be testable sleeps here.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// Where time comes from. Clones share one time.
+#[derive(Clone, Debug)]
+pub struct Clock(Source);
+
+#[derive(Clone, Debug)]
+enum Source {
+    System,
+    Manual(Arc<Manual>),
+}
+
+#[derive(Debug)]
+struct Manual {
+    start: Instant,
+    start_wall_ms: i64,
+    elapsed: watch::Sender<Duration>,
+}
+
+/// The time allowed for something is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the time allowed is over")]
+pub struct Elapsed;
+
+impl Clock {
+    /// The machine's clock.
+    pub fn system() -> Self {
+        Self(Source::System)
+    }
+
+    /// A clock that stands at `start_wall_ms` (milliseconds since 1970) until [`Clock::advance`] moves it.
+    pub fn manual(start_wall_ms: i64) -> Self {
+        Self(Source::Manual(Arc::new(Manual {
+            start: read_monotonic(),
+            start_wall_ms,
+            elapsed: watch::Sender::new(Duration::ZERO),
+        })))
+    }
+
+    /// Moves a manual clock forward and wakes who slept until then. Panics on the system clock: nobody can move that.
+    pub fn advance(&self, by: Duration) {
+        match &self.0 {
+            Source::Manual(manual) => manual.elapsed.send_modify(|elapsed| *elapsed += by),
+            Source::System => unreachable!("only a manual clock can be advanced"),
+        }
+    }
+
+    /// Monotonic time. Values of different clocks have nothing to do with each other.
+    pub fn now(&self) -> Instant {
+        match &self.0 {
+            Source::System => read_monotonic(),
+            Source::Manual(manual) => manual.start + *manual.elapsed.borrow(),
+        }
+    }
+
+    /// Wall time in milliseconds since 1970, negative before.
+    pub fn wall_ms(&self) -> i64 {
+        match &self.0 {
+            Source::System => read_wall_ms(),
+            Source::Manual(manual) => manual
+                .start_wall_ms
+                .saturating_add(millis(*manual.elapsed.borrow())),
+        }
+    }
+
+    /// Returns once `duration` has passed on this clock. Safe to drop.
+    pub async fn sleep(&self, duration: Duration) {
+        match &self.0 {
+            Source::System => tokio::time::sleep(duration).await,
+            Source::Manual(manual) => {
+                let mut elapsed = manual.elapsed.subscribe();
+                let until = *elapsed.borrow_and_update() + duration;
+                // Cannot fail: `self` keeps the sender alive.
+                let _ = elapsed.wait_for(|elapsed| *elapsed >= until).await;
+            }
+        }
+    }
+
+    /// Runs `future` for at most `duration`; the future is dropped when the time is over.
+    pub async fn timeout<F: Future>(
+        &self,
+        duration: Duration,
+        future: F,
+    ) -> Result<F::Output, Elapsed> {
+        tokio::select! {
+            biased;
+            output = future => Ok(output),
+            () = self.sleep(duration) => Err(Elapsed),
+        }
+    }
+}
+
+fn read_monotonic() -> Instant {
+    Instant::now()
+}
+
+fn read_wall_ms() -> i64 {
+    let now = SystemTime::now();
+    match now.duration_since(UNIX_EPOCH) {
+        Ok(since) => millis(since),
+        Err(before) => -millis(before.duration()),
+    }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+
+    #[test]
+    fn a_manual_clock_stands_still_until_moved() {
+        let clock = Clock::manual(1_000);
+        let start = clock.now();
+        assert_eq!(clock.wall_ms(), 1_000);
+        clock.advance(Duration::from_secs(3_600));
+        assert_eq!(clock.wall_ms(), 3_601_000);
+        assert_eq!(clock.now() - start, Duration::from_secs(3_600));
+    }
+
+    #[tokio::test]
+    async fn sleepers_wake_when_their_time_has_come_and_not_before() {
+        let clock = Clock::manual(0);
+        let mut short = Box::pin(clock.sleep(Duration::from_secs(5)));
+        let mut long = Box::pin(clock.sleep(Duration::from_secs(50)));
+        assert!((&mut short).now_or_never().is_none());
+        assert!((&mut long).now_or_never().is_none());
+        clock.advance(Duration::from_secs(5));
+        short.await;
+        assert!((&mut long).now_or_never().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_timeout_prefers_a_finished_future() {
+        let clock = Clock::manual(0);
+        let ready = clock.timeout(Duration::ZERO, std::future::ready(7)).await;
+        assert_eq!(ready, Ok(7));
+        let never = clock.timeout(Duration::ZERO, std::future::pending::<()>());
+        assert_eq!(never.await, Err(Elapsed));
+    }
+
+    #[test]
+    fn the_system_clock_is_in_this_century() {
+        assert!(Clock::system().wall_ms() > 1_700_000_000_000);
+    }
+}
