@@ -27,15 +27,13 @@ impl Tag {
         self.0.starts_with("sha256-") || self.0.starts_with("sha512-")
     }
 
-    /// The tag under which registries without a referrers API list what refers to `subject`: `sha256-<hex>`.
+    /// The tag under which registries without a referrers API list what refers to `subject`: `sha256-<hex>`, with at most
+    /// 64 hexadecimal digits (so of a sha512 digest half of them).
     /// Source: OCI distribution-spec 1.1.1, "Referrers Tag Schema".
     #[must_use]
     pub fn referrers_fallback(subject: &Digest) -> Self {
-        let text: String = format!("{}-{}", subject.algorithm().as_str(), subject.hex())
-            .chars()
-            .take(128)
-            .collect();
-        Self(text.into())
+        let hex: String = subject.hex().chars().take(64).collect();
+        Self(format!("{}-{hex}", subject.algorithm().as_str()).into())
     }
 }
 

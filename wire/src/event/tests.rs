@@ -1,0 +1,1 @@
+//! The body to the letter.

@@ -1,0 +1,1 @@
+//! The matrix of routes, and the properties that hold for whatever arrives.
