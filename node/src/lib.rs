@@ -1,1 +1,12 @@
-//! skeleton
+//! A node: a complete registry that fills itself from upstreams.
+//!
+//! ```text
+//! http -> registry -> { rule, copy -> fill } -> { upstream, store }        agent, event: further rims
+//! ```
+//! `http` alone knows axum; `registry` knows neither HTTP nor disk; `upstream` and `store` are traits where the node meets
+//! the world; `app` composes.
+
+pub mod request;
+pub mod rule;
+pub mod store;
+pub mod upstream;

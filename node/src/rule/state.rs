@@ -1,0 +1,89 @@
+//! What a rule has met lately: written by registry, fill and copy as it happens, read by `status`.
+
+use std::sync::Mutex;
+
+use wire::{refusal::Refusal, repository::RepositoryName, time::WallTime};
+
+use super::status::Facts;
+
+/// How a rule fares. Updates are a short lock; nothing is awaited under it.
+#[derive(Debug, Default)]
+pub struct RuleState {
+    facts: Mutex<Facts>,
+}
+
+impl RuleState {
+    /// A state that begins with what was known before a restart.
+    #[must_use]
+    pub fn new(facts: Facts) -> Self {
+        Self { facts: Mutex::new(facts) }
+    }
+
+    /// What is known now.
+    #[must_use]
+    pub fn facts(&self) -> Facts {
+        self.lock().clone()
+    }
+
+    /// The upstream answered as itself (also: "no such thing").
+    pub fn answered(&self, now: WallTime) {
+        let mut facts = self.lock();
+        facts.last_success = Some(now);
+        facts.denied_since = None;
+        facts.away_since = None;
+    }
+
+    /// The upstream refused us.
+    pub fn denied(&self, refusal: Refusal, detail: &str, now: WallTime) {
+        let mut facts = self.lock();
+        facts.denied_since.get_or_insert(now);
+        facts.away_since = None;
+        facts.fail(refusal, detail, now);
+    }
+
+    /// The upstream could not be asked.
+    pub fn away(&self, refusal: Refusal, detail: &str, now: WallTime) {
+        let mut facts = self.lock();
+        facts.away_since.get_or_insert(now);
+        facts.fail(refusal, detail, now);
+    }
+
+    /// A pull passed whose content is not stored yet.
+    pub fn pulled(&self, now: WallTime) {
+        let mut facts = self.lock();
+        facts.unstored_pulls = facts.unstored_pulls.saturating_add(1);
+        facts.unstored_since.get_or_insert(now);
+    }
+
+    /// Content of this rule was stored.
+    pub fn stored(&self, now: WallTime) {
+        let mut facts = self.lock();
+        facts.last_store = Some(now);
+        facts.unstored_pulls = 0;
+        facts.unstored_since = None;
+        facts.store_error = None;
+    }
+
+    /// Content of this rule could not be stored.
+    pub fn store_failed(&self, detail: &str, now: WallTime) {
+        let mut facts = self.lock();
+        facts.unstored_since.get_or_insert(now);
+        facts.store_error = Some(detail.chars().take(500).collect());
+    }
+
+    /// The target holds pushed content, or no longer does.
+    pub fn conflict(&self, with: Option<RepositoryName>) {
+        self.lock().conflict = with;
+    }
+
+    /// A fill or a copy ended.
+    pub fn counted(&self, fills: u64, copies: u64) {
+        let mut facts = self.lock();
+        facts.fills = facts.fills.saturating_add(fills);
+        facts.copies = facts.copies.saturating_add(copies);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Facts> {
+        self.facts.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
