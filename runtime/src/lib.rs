@@ -4,15 +4,18 @@
 //!
 //! - [`clock`], [`backoff`], [`secret`]: time, delays, values that cannot be printed.
 //! - [`tasks`], [`reconcile`], [`single`], [`limit`]: work with an owner, an end and a bound.
+//! - [`file`], [`sql`]: the disk, with a way to break it, and the database.
 
 #![warn(missing_docs)]
 
 pub mod backoff;
 pub mod clock;
+pub mod file;
 pub mod limit;
 pub mod reconcile;
 pub mod secret;
 pub mod single;
+pub mod sql;
 pub mod tasks;
 
 pub use backoff::Backoff;
@@ -21,4 +24,5 @@ pub use limit::Limit;
 pub use reconcile::{Nudge, Reconciler};
 pub use secret::Secret;
 pub use single::Single;
+pub use sql::Sqlite;
 pub use tasks::Tasks;

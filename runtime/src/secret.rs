@@ -63,6 +63,6 @@ mod tests {
     #[test]
     fn the_value_comes_back_when_asked_for() {
         let secret = Secret::new(vec![1_u8, 2, 3]);
-        assert_eq!(secret.clone().expose(), &[1, 2, 3]);
+        assert_eq!(secret.expose(), &[1, 2, 3]);
     }
 }
