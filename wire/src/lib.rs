@@ -13,10 +13,14 @@
 #![warn(missing_docs)]
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
+pub mod api;
 pub mod assignment;
+pub mod cache_status;
+pub mod challenge;
 pub mod digest;
 pub mod event;
 pub mod generation;
+pub mod hops;
 pub mod manifest;
 pub mod media_type;
 pub mod name;
