@@ -11,6 +11,8 @@ use wire::{digest::Digest, page::Page, reference::Reference, repository::Reposit
 use crate::request::Request;
 
 pub mod error;
+#[cfg(any(test, feature = "testing"))]
+pub mod scripted;
 
 pub use error::Error;
 
@@ -87,21 +89,53 @@ pub trait Upstream: Send + Sync + 'static {
     fn name(&self) -> &str;
 
     /// HEAD of a manifest. An upstream whose HEAD carries no digest or is refused is asked by GET and remembered for it.
-    async fn head_manifest(&self, repository: &RepositoryName, reference: &Reference, patience: Patience, request: &Request) -> Result<ManifestHead, Error>;
+    async fn head_manifest(
+        &self,
+        repository: &RepositoryName,
+        reference: &Reference,
+        patience: Patience,
+        request: &Request,
+    ) -> Result<ManifestHead, Error>;
 
     /// GET of a manifest. By digest the bytes hash to it, else `Error` says wrong bytes.
-    async fn get_manifest(&self, repository: &RepositoryName, reference: &Reference, request: &Request) -> Result<ManifestBody, Error>;
+    async fn get_manifest(
+        &self,
+        repository: &RepositoryName,
+        reference: &Reference,
+        request: &Request,
+    ) -> Result<ManifestBody, Error>;
 
     /// HEAD of a blob: its size.
-    async fn head_blob(&self, repository: &RepositoryName, digest: &Digest, request: &Request) -> Result<u64, Error>;
+    async fn head_blob(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        request: &Request,
+    ) -> Result<u64, Error>;
 
     /// GET of a blob, whole or from an offset.
-    async fn get_blob(&self, repository: &RepositoryName, digest: &Digest, range: Option<BlobRange>, request: &Request) -> Result<BlobBody, Error>;
+    async fn get_blob(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        range: Option<BlobRange>,
+        request: &Request,
+    ) -> Result<BlobBody, Error>;
 
     /// A page of its tags.
-    async fn tags(&self, repository: &RepositoryName, page: &Page, request: &Request) -> Result<TagPage, Error>;
+    async fn tags(
+        &self,
+        repository: &RepositoryName,
+        page: &Page,
+        request: &Request,
+    ) -> Result<TagPage, Error>;
 
     /// Everything that refers to `subject`, as the bytes of an image index: by the referrers API, all pages joined, or where
     /// there is none by the fallback tag. "Could not ask" is an error, never an empty list.
-    async fn referrers(&self, repository: &RepositoryName, subject: &Digest, request: &Request) -> Result<Bytes, Error>;
+    async fn referrers(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+        request: &Request,
+    ) -> Result<Bytes, Error>;
 }

@@ -21,6 +21,92 @@ pub struct Error {
     pub status: Option<u16>,
 }
 
+/// The shortest and the longest `Retry-After` that is honoured. Source: `spec/pull-through.md`, "Time and failure".
+pub const RETRY_AFTER: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(300);
+
+impl Error {
+    /// The general form: `detail` is cleaned of control characters and cut.
+    pub fn new(kind: Kind, refusal: Refusal, detail: impl AsRef<str>) -> Self {
+        Self {
+            kind,
+            refusal,
+            detail: wire::oci_error::clean(detail.as_ref()),
+            status: None,
+        }
+    }
+
+    /// The same with the upstream's status.
+    #[must_use]
+    pub fn with_status(mut self, status: u16) -> Self {
+        self.status = Some(status);
+        self
+    }
+
+    /// It says that there is no such thing.
+    pub fn gone(detail: impl AsRef<str>) -> Self {
+        Self::new(Kind::Gone, Refusal::UpstreamNotFound, detail).with_status(404)
+    }
+
+    /// It knows us and says no.
+    pub fn denied(detail: impl AsRef<str>) -> Self {
+        Self::new(Kind::Denied, Refusal::UpstreamDenied, detail)
+    }
+
+    /// It cannot be asked now.
+    pub fn away(detail: impl AsRef<str>) -> Self {
+        Self::new(
+            Kind::Away { retry_after: None },
+            Refusal::UpstreamUnavailable,
+            detail,
+        )
+    }
+
+    /// It limits our rate; the time is clamped to [`RETRY_AFTER`].
+    pub fn rate_limited(retry_after: Option<Duration>, detail: impl AsRef<str>) -> Self {
+        let kind = Kind::Away {
+            retry_after: retry_after.map(clamp),
+        };
+        Self::new(kind, Refusal::UpstreamRateLimited, detail).with_status(429)
+    }
+
+    /// It answered something else than was asked for.
+    pub fn wrong(detail: impl AsRef<str>) -> Self {
+        Self::new(Kind::Wrong, Refusal::UpstreamUnavailable, detail)
+    }
+
+    /// The transfer broke off.
+    pub fn broken(detail: impl AsRef<str>) -> Self {
+        Self::new(Kind::Broken, Refusal::UpstreamUnavailable, detail)
+    }
+
+    /// The chain of nodes goes in a circle.
+    pub fn looped(detail: impl AsRef<str>) -> Self {
+        Self::new(Kind::Loop, Refusal::UpstreamUnavailable, detail).with_status(508)
+    }
+
+    /// When it makes sense to ask again, if it said so.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self.kind {
+            Kind::Away { retry_after } => retry_after,
+            Kind::Gone | Kind::Denied | Kind::Wrong | Kind::Loop | Kind::Broken => None,
+        }
+    }
+
+    /// Whether it could not be asked, as opposed to having answered.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        matches!(self.kind, Kind::Away { .. })
+    }
+}
+
+/// A `Retry-After` within what is honoured.
+#[must_use]
+pub fn clamp(retry_after: Duration) -> Duration {
+    retry_after.clamp(*RETRY_AFTER.start(), *RETRY_AFTER.end())
+}
+
 /// The classes that deciders match on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
