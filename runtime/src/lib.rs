@@ -5,6 +5,7 @@
 //! - [`clock`], [`backoff`], [`secret`]: time, delays, values that cannot be printed.
 //! - [`tasks`], [`reconcile`], [`single`], [`limit`]: work with an owner, an end and a bound.
 //! - [`file`], [`sql`]: the disk, with a way to break it, and the database.
+//! - [`listener`], [`tls`]: what comes in.
 
 #![warn(missing_docs)]
 
@@ -12,11 +13,13 @@ pub mod backoff;
 pub mod clock;
 pub mod file;
 pub mod limit;
+pub mod listener;
 pub mod reconcile;
 pub mod secret;
 pub mod single;
 pub mod sql;
 pub mod tasks;
+pub mod tls;
 
 pub use backoff::Backoff;
 pub use clock::Clock;
