@@ -69,3 +69,27 @@ pub struct Assignment {
     /// For which repositories; `[*]` where the role has none.
     pub repositories: Vec<Pattern>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn roles_are_written_as_access_has_them() {
+        for (role, text) in [
+            (Role::RepositoryReader, "repository-reader"),
+            (Role::RepositoryWriter, "repository-writer"),
+            (Role::RepositoryDeleter, "repository-deleter"),
+            (Role::CatalogLister, "catalog-lister"),
+            (Role::CacheRuleAdministrator, "cache-rule-administrator"),
+            (
+                Role::CredentialSetAdministrator,
+                "credential-set-administrator",
+            ),
+            (Role::MeshAdministrator, "mesh-administrator"),
+            (Role::MeshReader, "mesh-reader"),
+        ] {
+            assert_eq!(serde_json::to_value(role).expect("a word"), text);
+        }
+    }
+}

@@ -201,3 +201,74 @@ impl fmt::Debug for Hasher {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const EMPTY: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    const EMPTY_512: &str = "sha512:cf83e1357eefb8bdf1542850d66d8007d620e4050b5715dc83f4a921d36ce9ce47d0d13c5d85f2b0ff8318d2877eec2f63b931bd47417a81a538327af927da3e";
+
+    #[test]
+    fn known_content_has_its_known_digest() {
+        assert_eq!(Digest::sha256(b"").as_str(), EMPTY);
+        assert_eq!(Digest::of(Algorithm::Sha512, b"").as_str(), EMPTY_512);
+        assert_eq!(
+            Digest::sha256(b"abc").hex(),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+    }
+
+    #[test]
+    fn what_is_no_digest_is_refused() {
+        let hex = Digest::sha256(b"").hex().to_owned();
+        for bad in [
+            String::new(),
+            hex.clone(),
+            format!("sha256:{}", hex.to_ascii_uppercase()),
+            format!("SHA256:{hex}"),
+            format!("sha256:{hex}0"),
+            format!("sha256:{}", hex.get(1..).expect("longer")),
+            format!("sha512:{hex}"),
+            format!("sha384:{hex}"),
+            format!("sha256+b64:{hex}"),
+            format!("sha256: {hex}"),
+            format!("sha256:sha256:{hex}"),
+            format!("sha256:{}/../x", hex.get(8..).expect("longer")),
+            "sha256:../../../../../../../../../../../../../../../../../../../../../..".into(),
+        ] {
+            assert!(bad.parse::<Digest>().is_err(), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn hashing_in_pieces_is_hashing_at_once(bytes in prop::collection::vec(any::<u8>(), 0..500), at in 0_usize..500) {
+            let (head, tail) = bytes.split_at(at.min(bytes.len()));
+            for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
+                let mut hasher = Hasher::new(algorithm);
+                hasher.update(head);
+                let fork = hasher.clone();
+                hasher.update(tail);
+                prop_assert_eq!(hasher.length(), bytes.len() as u64);
+                prop_assert_eq!(hasher.finish(), Digest::of(algorithm, &bytes));
+                prop_assert_eq!(fork.finish(), Digest::of(algorithm, head));
+            }
+        }
+
+        #[test]
+        fn a_digest_reads_back(bytes in prop::collection::vec(any::<u8>(), 0..50)) {
+            let digest = Digest::sha256(&bytes);
+            prop_assert_eq!(digest.to_string().parse::<Digest>(), Ok(digest));
+        }
+
+        #[test]
+        fn whatever_parses_is_what_was_written(text in "(sha256|sha512|.{0,8}):[0-9a-fA-F/.]{0,130}|.{0,80}") {
+            if let Ok(digest) = text.parse::<Digest>() {
+                prop_assert_eq!(digest.as_str(), text);
+            }
+        }
+    }
+}

@@ -8,6 +8,10 @@
 mod raw;
 mod referrer;
 #[cfg(test)]
+#[expect(
+    clippy::indexing_slicing,
+    reason = "documents are built by putting fields into JSON"
+)]
 mod tests;
 
 use std::collections::BTreeMap;

@@ -40,3 +40,27 @@ pub fn essence(content_type: &str) -> String {
         .trim()
         .to_ascii_lowercase()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fixed_accept_names_lists_first_and_nothing_open() {
+        let types: Vec<&str> = ACCEPT_MANIFESTS.split(", ").collect();
+        assert_eq!(
+            types,
+            [OCI_INDEX, DOCKER_LIST, OCI_MANIFEST, DOCKER_MANIFEST]
+        );
+        assert!(types.iter().all(|t| is_index(t) != is_image(t)));
+    }
+
+    #[test]
+    fn the_essence_has_no_parameters_and_no_case() {
+        assert_eq!(
+            essence(" Application/JSON ; charset=UTF-8"),
+            "application/json"
+        );
+        assert_eq!(essence(""), "");
+    }
+}

@@ -138,3 +138,58 @@ fn is_plain(text: &str) -> bool {
             .next()
             .is_some_and(|b| b.is_ascii_alphanumeric())
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn each_kind_of_name_has_its_grammar() {
+        let long = "a".repeat(64);
+        let label =
+            |text: &str| text.parse::<NodeName>().is_ok() && text.parse::<MeshName>().is_ok();
+        for good in ["a", "0", "a-b", "a--b", "eu-aks-1", &"a".repeat(63)] {
+            assert!(label(good), "{good}");
+        }
+        for bad in [
+            "", "-a", "a-", "A", "a_b", "a.b", "a/b", "ä", " a", "a\n", &long,
+        ] {
+            assert!(!label(bad), "{bad}");
+        }
+        let rule = |text: &str| text.parse::<RuleName>().is_ok();
+        assert!(rule("Promote-1") && rule("-") && rule(&"a".repeat(50)));
+        assert!(!rule("") && !rule(&"a".repeat(51)) && !rule("a_b") && !rule("a/b"));
+        let plain = |text: &str| text.parse::<IdentityName>().is_ok();
+        assert!(
+            plain("a.b_c-D")
+                && plain("0")
+                && !plain(".a")
+                && !plain("-a")
+                && !plain("")
+                && !plain("a:b")
+                && !plain(&long)
+        );
+    }
+
+    #[test]
+    fn a_refused_name_is_cut_in_the_message() {
+        let error = "ä"
+            .repeat(1000)
+            .parse::<NodeName>()
+            .expect_err("not a name");
+        assert_eq!(error.text.chars().count(), 200);
+    }
+
+    proptest! {
+        #[test]
+        fn a_name_is_what_was_written(text in ".{0,70}|[a-z0-9-]{1,63}") {
+            if let Ok(name) = text.parse::<NodeName>() {
+                prop_assert_eq!(name.as_str(), &text);
+                let json = serde_json::to_string(&name).expect("a text");
+                prop_assert_eq!(serde_json::from_str::<NodeName>(&json).expect("a name"), name);
+            }
+        }
+    }
+}

@@ -195,23 +195,22 @@ impl Shape {
 pub fn clean(text: &str) -> String {
     let mut out = String::new();
     let mut space = false;
-    let mut kept = 0_usize;
+    let mut left = MAX_MESSAGE;
     for c in text.chars() {
         if c.is_whitespace() || c.is_control() || is_invisible(c) {
             space = !out.is_empty();
             continue;
         }
-        if kept >= MAX_MESSAGE {
+        let Some(rest) = left.checked_sub(if space { 2 } else { 1 }) else {
             out.push('…');
             break;
-        }
+        };
+        left = rest;
         if space {
             out.push(' ');
-            kept = kept.saturating_add(1);
             space = false;
         }
         out.push(c);
-        kept = kept.saturating_add(1);
     }
     out
 }
@@ -219,4 +218,96 @@ pub fn clean(text: &str) -> String {
 /// Marks that reorder or hide what follows on a terminal.
 fn is_invisible(c: char) -> bool {
     matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_envelope_is_the_distribution_specs() {
+        let error = OciError::new(Code::ManifestUnknown, "not \"there\"");
+        assert_eq!(
+            String::from_utf8(error.to_body()).expect("text"),
+            r#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"not \"there\""}]}"#
+        );
+        let body = error.with_detail(json!({ "rule": "golden" })).to_body();
+        let value: Value = serde_json::from_slice(&body).expect("JSON");
+        assert_eq!(
+            value.pointer("/errors/0/detail/rule"),
+            Some(&json!("golden"))
+        );
+        assert_eq!(
+            Code::ALL
+                .iter()
+                .take(14)
+                .filter(|c| c.as_str() == "TOOMANYREQUESTS")
+                .count(),
+            1
+        );
+    }
+
+    #[test]
+    fn every_shape_of_an_upstreams_error_is_read() {
+        let cases: &[(&str, Option<&str>, &str)] = &[
+            (
+                r#"{"errors":[{"code":"DENIED","message":"no","detail":{}}]}"#,
+                Some("DENIED"),
+                "no",
+            ),
+            (
+                r#"{"errors":[{"code":"UNAUTHORIZED","message":"","detail":"log in"}]}"#,
+                Some("UNAUTHORIZED"),
+                "log in",
+            ),
+            (r#"{"errors":["plain"]}"#, None, "plain"),
+            (r#"{"errors":[]}"#, None, ""),
+            (
+                r#"{"error":"invalid_grant","error_description":"expired"}"#,
+                Some("invalid_grant"),
+                "expired",
+            ),
+            (r#"{"code":"X","message":"y"}"#, Some("X"), "y"),
+            (r#"{"details":"incorrect username or password"}"#, None, ""),
+            (
+                "<html>\n<body>503\u{1b}[31m</body>",
+                None,
+                "<html> <body>503 [31m</body>",
+            ),
+            (
+                "You have reached your pull rate limit.\n",
+                None,
+                "You have reached your pull rate limit.",
+            ),
+            ("[1,2]", None, "[1,2]"),
+            ("", None, ""),
+        ];
+        for (body, code, message) in cases {
+            let said = Said::parse(body.as_bytes());
+            assert_eq!(
+                (said.code.as_deref(), said.message.as_str()),
+                (*code, *message),
+                "{body}"
+            );
+        }
+        assert!(Said::parse(br#"{"errors":[{"code":"DENIED"}]}"#).is(Code::Denied));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_an_upstream_says_is_fit_to_show(body in prop::collection::vec(any::<u8>(), 0..20_000)) {
+            let said = Said::parse(&body);
+            prop_assert!(said.message.chars().count() <= MAX_MESSAGE.saturating_add(1));
+            prop_assert!(!said.to_string().chars().any(char::is_control));
+        }
+
+        #[test]
+        fn cleaning_twice_changes_nothing(text in ".{0,400}|[a ]{280,320}") {
+            let once = clean(&text);
+            prop_assert_eq!(clean(&once), once);
+        }
+    }
 }

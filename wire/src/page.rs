@@ -153,3 +153,104 @@ fn is_next(parameters: &str) -> bool {
                 .any(|rel| rel.eq_ignore_ascii_case("next"))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_next_page_is_found_among_links() {
+        let cases: &[(&[&str], Option<&str>)] = &[
+            (
+                &["</v2/a/tags/list?n=2&last=b>; rel=\"next\""],
+                Some("/v2/a/tags/list?n=2&last=b"),
+            ),
+            (&["</x>; rel=next"], Some("/x")),
+            (
+                &["</x>;title=\"a, <y>; rel=\\\"next\\\"\";REL=\"prev NEXT\""],
+                Some("/x"),
+            ),
+            (
+                &["</first>; rel=\"first\", </x,y>; rel=\"next\""],
+                Some("/x,y"),
+            ),
+            (
+                &[
+                    "</first>; rel=\"first\"",
+                    "<https://other.example/x>; rel=\"next\"",
+                ],
+                Some("https://other.example/x"),
+            ),
+            (&["</x>; rel=\"nextish\""], None),
+            (&["</x>"], None),
+            (&["<>; rel=\"next\""], None),
+            (&["</x; rel=\"next\""], None),
+            (&["", "junk", "<<<>>>;;;,,,\""], None),
+            (&[], None),
+        ];
+        for (values, wanted) in cases {
+            assert_eq!(
+                next(values.iter().copied()).as_deref(),
+                *wanted,
+                "{values:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_endless_header_is_not_read() {
+        let long = format!("<{}>; rel=\"next\"", "x".repeat(query::MAX_LENGTH));
+        assert_eq!(next([long.as_str()]), None);
+    }
+
+    #[test]
+    fn a_page_leads_to_the_one_after_it() {
+        let page = Page {
+            n: Some(2),
+            last: None,
+        }
+        .after("b");
+        assert_eq!(
+            page,
+            Page {
+                n: Some(2),
+                last: Some("b".into())
+            }
+        );
+        assert_eq!(of_target("/v2/a/tags/list?n=2&last=b"), Some(page));
+        assert_eq!(of_target("/v2/a/tags/list"), None);
+    }
+
+    #[test]
+    fn a_junk_last_is_cut_at_a_character() {
+        let last = "é".repeat(MAX_LAST);
+        let raw = format!("last={last}");
+        let page = Page::from_query(&Query::parse(Some(&raw)).expect("a query"));
+        let kept = page.last.expect("something is kept");
+        assert!(kept.len() <= MAX_LAST && last.starts_with(&kept));
+    }
+
+    proptest! {
+        #[test]
+        fn a_link_reads_back(target in "/[!-;=?-~]{0,60}") {
+            prop_assert_eq!(next([link(&target).as_str()]), Some(target));
+        }
+
+        #[test]
+        fn whatever_arrives_is_a_link_or_none(values in prop::collection::vec("[<>;,=\"\\\\ a-z]{0,60}|.{0,60}", 0..4)) {
+            let found = next(values.iter().map(String::as_str));
+            prop_assert!(found.is_none_or(|target| values.iter().any(|value| value.contains(&target))));
+        }
+
+        #[test]
+        fn every_page_is_bounded(raw in "(n|last)=.{0,40}&(n|last)=.{0,40}") {
+            if let Ok(query) = Query::parse(Some(&raw)) {
+                let page = Page::from_query(&query);
+                prop_assert!(page.limit() <= MAX_ENTRIES);
+                prop_assert!(page.last.is_none_or(|last| last.len() <= MAX_LAST));
+            }
+        }
+    }
+}

@@ -118,3 +118,93 @@ impl<'de> Deserialize<'de> for Pattern {
             .map_err(serde::de::Error::custom)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn pattern(text: &str) -> Pattern {
+        text.parse().expect("a pattern")
+    }
+
+    fn name(text: &str) -> RepositoryName {
+        text.parse().expect("a name")
+    }
+
+    #[test]
+    fn coverage_is_by_whole_path_components() {
+        for (text, covered, not) in [
+            ("*", &["a", "a/b"][..], &[][..]),
+            (
+                "backend/*",
+                &["backend/a", "backend/a/b"],
+                &["backend", "backendsvc", "backendsvc/a", "a/backend/b"],
+            ),
+            ("a/b", &["a/b"], &["a", "a/b/c", "a/bc"]),
+        ] {
+            for covers in covered {
+                assert!(pattern(text).covers(&name(covers)), "{text} {covers}");
+            }
+            for other in not {
+                assert!(!pattern(text).covers(&name(other)), "{text} {other}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_star_is_the_last_component_alone() {
+        for bad in [
+            "", "a*", "*/a", "a/*/b", "a/**", "/*", "A/*", "a//*", "**", "a/* ",
+        ] {
+            assert!(bad.parse::<Pattern>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_the_star_stood_for_moves_to_the_other_side() {
+        for (from, to, text, wanted) in [
+            ("promoted/*", "team/*", "promoted/a/b", Some("team/a/b")),
+            ("*", "mirror/*", "a/b", Some("mirror/a/b")),
+            ("mirror/*", "*", "mirror/a/b", Some("a/b")),
+            ("a", "x/y", "a", Some("x/y")),
+            ("a/*", "b/*", "c/d", None),
+        ] {
+            let mapped = pattern(from).map(&name(text), &pattern(to));
+            assert_eq!(mapped, wanted.map(name), "{from} {to} {text}");
+        }
+        let long = name(&("m/".to_owned() + &"a".repeat(253)));
+        assert_eq!(pattern("m/*").map(&long, &pattern("mirror/*")), None);
+    }
+
+    fn patterns() -> impl Strategy<Value = Pattern> {
+        "[ab](/[ab]){0,3}(/[*])?|[*]".prop_map(|text| pattern(&text))
+    }
+
+    proptest! {
+        #[test]
+        fn containing_and_overlapping_follow_from_covering(a in patterns(), b in patterns(), text in "[ab](/[ab]){0,4}") {
+            let name = name(&text);
+            prop_assert!(!a.contains(&b) || !b.covers(&name) || a.covers(&name));
+            prop_assert!(!(a.covers(&name) && b.covers(&name)) || a.overlaps(&b));
+            prop_assert_eq!(a.overlaps(&b), b.overlaps(&a));
+        }
+
+        #[test]
+        fn mapping_there_and_back_changes_nothing(a in patterns(), b in patterns(), text in "[ab](/[ab]){0,4}") {
+            let name = name(&text);
+            if a.is_wildcard() == b.is_wildcard() && let Some(there) = a.map(&name, &b) {
+                prop_assert!(b.covers(&there));
+                prop_assert_eq!(b.map(&there, &a), Some(name));
+            }
+        }
+
+        #[test]
+        fn a_pattern_reads_back(text in "[a-z/*]{0,12}") {
+            if let Ok(pattern) = text.parse::<Pattern>() {
+                prop_assert_eq!(pattern.to_string(), text);
+            }
+        }
+    }
+}

@@ -77,3 +77,49 @@ impl fmt::Display for Platform {
             .map_or(Ok(()), |variant| write!(f, "/{variant}"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn platform(text: &str) -> Platform {
+        text.parse().expect("a platform")
+    }
+
+    #[test]
+    fn a_variant_matters_only_where_both_name_one() {
+        for (a, b, same) in [
+            ("linux/amd64", "linux/amd64", true),
+            ("linux/arm64", "linux/arm64/v8", true),
+            ("linux/arm64/v8", "linux/arm64", true),
+            ("linux/arm/v6", "linux/arm/v7", false),
+            ("linux/arm", "linux/arm64", false),
+            ("linux/amd64", "windows/amd64", false),
+        ] {
+            assert_eq!(platform(a).matches(&platform(b)), same, "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn platforms_read_back_and_junk_is_refused() {
+        for good in ["linux/amd64", "linux/arm64/v8", "unknown/unknown"] {
+            assert_eq!(platform(good).to_string(), good);
+        }
+        for bad in [
+            "",
+            "linux",
+            "linux/",
+            "/amd64",
+            "a/b/",
+            "a/b/c/d",
+            "linux/amd 64",
+            "lin*x/amd64",
+            &"a/".repeat(40),
+        ] {
+            assert!(bad.parse::<Platform>().is_err(), "{bad}");
+        }
+        assert!(
+            platform("unknown/unknown").is_unknown() && !platform("linux/unknown").is_unknown()
+        );
+    }
+}

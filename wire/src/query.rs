@@ -121,3 +121,38 @@ pub fn write<'a>(pairs: impl IntoIterator<Item = (&'a str, Cow<'a, str>)>) -> St
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn parameters_are_decoded_once() {
+        let query = Query::parse(Some("a=1%2B2&b=x+y&&c&d=%2525&a=2&e=")).expect("a query");
+        assert_eq!(query.all("a").collect::<Vec<_>>(), ["1+2", "2"]);
+        assert_eq!(query.first("b"), Some("x y"));
+        assert_eq!(query.first("c"), Some(""));
+        assert_eq!(query.first("d"), Some("%25"));
+        assert_eq!(query.one("e"), Ok(None));
+        assert_eq!(query.one("a"), Err(QueryError::Repeated("a")));
+        assert_eq!(query.one("z"), Ok(None));
+        assert_eq!(Query::parse(None), Ok(Query::default()));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_reads_back(pairs in prop::collection::vec(("[ -~é]{1,10}", ".{0,20}"), 0..8)) {
+            let text = write(pairs.iter().map(|(key, value)| (key.as_str(), Cow::Borrowed(value.as_str()))));
+            let read = Query::parse(Some(&text)).expect("a query");
+            let read: Vec<_> = read.0.into_iter().map(|(k, v)| (k.into_owned(), v.into_owned())).collect();
+            prop_assert_eq!(read, pairs);
+        }
+
+        #[test]
+        fn whatever_arrives_is_read_or_refused(raw in ".{0,200}") {
+            let _ = Query::parse(Some(&raw));
+        }
+    }
+}

@@ -188,3 +188,142 @@ fn number(text: &str) -> Option<u64> {
     }
     text.parse().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const fn bytes(first: u64, last: u64) -> Part {
+        Part::Bytes(Span { first, last })
+    }
+
+    #[test]
+    fn a_range_means_these_bytes_of_ten() {
+        let cases = [
+            ("bytes=0-0", Some(bytes(0, 0))),
+            ("bytes=2-4", Some(bytes(2, 4))),
+            ("bytes=2-", Some(bytes(2, 9))),
+            ("bytes=2-99", Some(bytes(2, 9))),
+            ("bytes=9-9", Some(bytes(9, 9))),
+            ("bytes=-3", Some(bytes(7, 9))),
+            ("bytes=-99", Some(bytes(0, 9))),
+            ("Bytes = 2-4 ", Some(bytes(2, 4))),
+            ("bytes=10-", Some(Part::Unsatisfiable)),
+            ("bytes=10-20", Some(Part::Unsatisfiable)),
+            ("bytes=-0", Some(Part::Unsatisfiable)),
+            // Answered with the whole.
+            ("bytes=4-2", None),
+            ("bytes=0-1,3-4", None),
+            ("bytes=", None),
+            ("bytes=-", None),
+            ("bytes=a-b", None),
+            ("bytes=+1-2", None),
+            ("bytes=1--2", None),
+            ("bytes=99999999999999999999-", None),
+            ("items=0-1", None),
+            ("0-1", None),
+            ("", None),
+        ];
+        for (text, wanted) in cases {
+            assert_eq!(
+                ByteRange::parse(text).map(|range| range.of(10)),
+                wanted,
+                "{text}"
+            );
+        }
+        assert_eq!(ByteRange::From(0).of(0), Part::Unsatisfiable);
+        assert_eq!(
+            ByteRange::Last(u64::MAX).of(u64::MAX),
+            bytes(0, u64::MAX - 1)
+        );
+    }
+
+    #[test]
+    fn a_content_range_is_exact_or_refused() {
+        for text in [
+            "bytes 0-99/100",
+            "bytes 5-5/6",
+            "bytes 0-99/*",
+            "bytes */100",
+            "bytes */0",
+        ] {
+            let range: ContentRange = text.parse().expect(text);
+            assert_eq!(range.to_string(), text);
+        }
+        for bad in [
+            "",
+            "bytes",
+            "bytes 0-99",
+            "bytes 5-4/10",
+            "bytes 0-100/100",
+            "bytes */*",
+            "bytes -5/10",
+            "octets 0-1/2",
+            "bytes 0-1/-2",
+        ] {
+            assert_eq!(bad.parse::<ContentRange>(), Err(RangeError), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_upload_has_forms_of_its_own() {
+        let span = Span {
+            first: 100,
+            last: 199,
+        };
+        for text in [
+            "100-199",
+            " 100-199 ",
+            "bytes 100-199/*",
+            "bytes 100-199/1000",
+        ] {
+            assert_eq!(parse_upload(text), Ok(span), "{text}");
+        }
+        for bad in [
+            "",
+            "100",
+            "199-100",
+            "bytes=100-199",
+            "bytes */5",
+            "-5",
+            "5-",
+            "a-b",
+        ] {
+            assert_eq!(parse_upload(bad), Err(RangeError), "{bad}");
+        }
+        assert_eq!(span.length(), 100);
+        assert_eq!(upload_progress(100), "0-99");
+        assert_eq!(upload_progress(0), "0-0");
+    }
+
+    proptest! {
+        #[test]
+        fn no_range_leaves_the_content(text in "(bytes=)?[0-9,-]{0,30}", length in any::<u64>()) {
+            if let Some(Part::Bytes(span)) = ByteRange::parse(&text).map(|range| range.of(length)) {
+                prop_assert!(span.first <= span.last && span.last < length);
+                prop_assert!(span.length() <= length);
+            }
+        }
+
+        #[test]
+        fn ranges_read_back(a in any::<u64>(), b in any::<u64>()) {
+            let (a, b) = (a.min(b), a.max(b));
+            for range in [ByteRange::FromTo(a, b), ByteRange::From(a), ByteRange::Last(b)] {
+                prop_assert_eq!(ByteRange::parse(&range.to_string()), Some(range));
+            }
+            let span = Span::new(a, b).expect("a is not after b");
+            let length = b.checked_add(1);
+            let range = ContentRange::Part { span, length };
+            prop_assert_eq!(range.to_string().parse::<ContentRange>(), Ok(range));
+        }
+
+        #[test]
+        fn whatever_arrives_is_a_range_or_none(text in ".{0,60}") {
+            let _ = ByteRange::parse(&text);
+            let _ = text.parse::<ContentRange>();
+            let _ = parse_upload(&text);
+        }
+    }
+}

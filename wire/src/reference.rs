@@ -121,3 +121,76 @@ impl fmt::Display for Reference {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_colon_makes_it_a_digest() {
+        let digest = Digest::sha256(b"");
+        assert_eq!(digest.to_string().parse(), Ok(Reference::Digest(digest)));
+        assert!(matches!("1.4.0".parse(), Ok(Reference::Tag(_))));
+        assert!(matches!(
+            "a:b".parse::<Reference>(),
+            Err(ReferenceError::Digest(_))
+        ));
+        assert!(matches!(
+            "-a".parse::<Reference>(),
+            Err(ReferenceError::Tag(_))
+        ));
+    }
+
+    #[test]
+    fn tags_have_the_distribution_specs_grammar() {
+        for good in ["a", "_", "0", "A.b-c_d", &"t".repeat(128)] {
+            assert!(good.parse::<Tag>().is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            ".",
+            "..",
+            "-a",
+            ".a",
+            "a/b",
+            "a b",
+            "a%",
+            "ä",
+            "a\0",
+            &"t".repeat(129),
+        ] {
+            assert!(bad.parse::<Tag>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_fallback_tag_holds_at_most_64_digits() {
+        for (algorithm, length) in [
+            (crate::digest::Algorithm::Sha256, 71),
+            (crate::digest::Algorithm::Sha512, 71),
+        ] {
+            let subject = Digest::of(algorithm, b"subject");
+            let tag = Tag::referrers_fallback(&subject);
+            assert_eq!(tag.as_str().len(), length);
+            assert!(tag.is_digest_scheme());
+            assert_eq!(tag.as_str().parse(), Ok(tag.clone()));
+            assert!(
+                subject
+                    .as_str()
+                    .starts_with(&tag.as_str().replacen('-', ":", 1))
+            );
+        }
+        assert!(!"latest".parse::<Tag>().expect("a tag").is_digest_scheme());
+    }
+
+    proptest! {
+        #[test]
+        fn a_reference_reads_back(text in "[a-zA-Z0-9_.-]{1,130}|.{0,20}") {
+            if let Ok(reference) = text.parse::<Reference>() {
+                prop_assert_eq!(reference.to_string(), text);
+            }
+        }
+    }
+}

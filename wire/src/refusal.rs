@@ -54,3 +54,31 @@ impl fmt::Display for Refusal {
         f.write_str(self.as_str())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_written_the_same_everywhere() {
+        use Refusal::*;
+        for refusal in [
+            UpstreamUnauthorized,
+            UpstreamDenied,
+            UpstreamNotFound,
+            UpstreamRateLimited,
+            UpstreamUnavailable,
+            UpstreamRealmRefused,
+            IdentityNotAttached,
+            IdentityTokenFailed,
+            SecretUnavailable,
+            NetworkRefused,
+        ] {
+            assert_eq!(
+                serde_json::to_value(refusal).expect("a word"),
+                refusal.as_str()
+            );
+            assert_eq!(refusal.to_string(), refusal.as_str());
+        }
+    }
+}

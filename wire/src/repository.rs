@@ -92,3 +92,60 @@ impl<'de> Deserialize<'de> for RepositoryName {
             .map_err(serde::de::Error::custom)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_distribution_specs_grammar_is_the_grammar() {
+        let longest = "a/".repeat(127) + "a";
+        for good in [
+            "a",
+            "0",
+            "a/b",
+            "a.b",
+            "a_b",
+            "a__b",
+            "a-b",
+            "a----b",
+            "docker.io/library/alpine",
+            "a/b-1.c_d",
+            &longest,
+        ] {
+            assert!(good.parse::<RepositoryName>().is_ok(), "{good}");
+        }
+        let too_long = format!("{longest}b");
+        for bad in [
+            "", "/", "a/", "/a", "a//b", "A", "a/B", ".a", "a.", "a..b", "a___b", "a._b", "a-_b",
+            "-a", "a-", "_a", "a b", "a:b", "a@b", "..", "a/../b", "a/./b", "a%2fb", "a\\b", "a\0",
+            "ä", "a\n", &too_long,
+        ] {
+            assert!(bad.parse::<RepositoryName>().is_err(), "{bad}");
+        }
+    }
+
+    proptest! {
+        /// An oracle written another way: the words between separators, one by one.
+        #[test]
+        fn the_parser_agrees_with_the_grammar(text in "[a-bA._/-]{0,10}") {
+            let component = |part: &str| {
+                let words: Vec<&str> = part.split(['.', '_', '-']).collect();
+                let edges = !part.is_empty() && !words.first().is_none_or(|w| w.is_empty()) && !words.last().is_none_or(|w| w.is_empty());
+                let separators: Vec<&str> = part.split(|c: char| !matches!(c, '.' | '_' | '-')).filter(|s| !s.is_empty()).collect();
+                edges && !part.contains('A') && separators.iter().all(|s| [".", "_", "__"].contains(s) || s.trim_matches('-').is_empty())
+            };
+            prop_assert_eq!(text.parse::<RepositoryName>().is_ok(), text.split('/').all(component), "{}", text);
+        }
+
+        #[test]
+        fn whatever_parses_stays_inside_a_directory(text in ".{0,40}|[a-z./_-]{0,40}") {
+            if let Ok(name) = text.parse::<RepositoryName>() {
+                prop_assert_eq!(name.as_str(), &text);
+                prop_assert!(name.components().all(|part| !part.is_empty() && !part.starts_with('.') && !part.contains('\\')));
+            }
+        }
+    }
+}

@@ -160,3 +160,86 @@ impl fmt::Display for Scope {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn repository(name: &str, actions: &[Action]) -> Scope {
+        Scope::repository(name.parse().expect("a name"), actions.iter().copied())
+    }
+
+    #[test]
+    fn the_grammar_of_token_requests_is_read() {
+        use Action::{Delete, Pull, Push};
+        let cases = [
+            ("repository:team/app:pull", repository("team/app", &[Pull])),
+            (
+                "repository:team/app:push,pull",
+                repository("team/app", &[Pull, Push]),
+            ),
+            (
+                "repository:team/app:*",
+                repository("team/app", &[Pull, Push, Delete]),
+            ),
+            (
+                "repository:a:pull,metadata_read,pull",
+                repository("a", &[Pull]),
+            ),
+            ("repository:a:", repository("a", &[])),
+            ("repository:a:PULL", repository("a", &[])),
+            ("repository(plugin):a:delete", repository("a", &[Delete])),
+            ("registry:catalog:*", Scope::Catalog),
+        ];
+        for (text, wanted) in cases {
+            assert_eq!(Scope::parse(text), wanted, "{text}");
+        }
+        for other in [
+            "",
+            "aws",
+            "repository",
+            "repository:a",
+            "registry:catalog:read",
+            "registry:x:*",
+            "artifact-repository:a:pull",
+            "repository:a/../b:pull",
+            "repository:A:pull",
+            "repository:host:5000/a:pull",
+            "repository:a b:pull",
+            "Repository:a:pull",
+            "repository(x:a:pull",
+            "repository:a%2fb:pull",
+        ] {
+            assert_eq!(Scope::parse(other), Scope::Other(other.to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_list_is_bounded_and_without_doubled_scopes() {
+        let list = Scope::parse_list(" repository:a:pull  repository:a:pull registry:catalog:* ");
+        assert_eq!(list, [repository("a", &[Action::Pull]), Scope::Catalog]);
+        let many: Vec<String> = (0..1000).map(|n| format!("repository:r{n}:pull")).collect();
+        assert_eq!(Scope::parse_list(&many.join(" ")).len(), MAX_SCOPES);
+        assert_eq!(
+            Scope::write_list(&list),
+            "repository:a:pull registry:catalog:*"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_reads_back(text in "(repository|registry|x)(\\(p\\))?:[a-z/:]{1,9}:(pull|push|delete|[*]|,|x){0,5}") {
+            let scope = Scope::parse(&text);
+            prop_assert_eq!(Scope::parse(&scope.to_string()), scope);
+        }
+
+        #[test]
+        fn whatever_arrives_is_a_list(text in ".{0,300}") {
+            let list = Scope::parse_list(&text);
+            prop_assert!(list.len() <= MAX_SCOPES);
+            prop_assert_eq!(Scope::parse_list(&Scope::write_list(&list)), list);
+        }
+    }
+}

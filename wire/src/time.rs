@@ -240,3 +240,103 @@ pub mod rfc3339 {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn times_are_written_and_read_as_rfc_3339() {
+        let cases = [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (-1, "1969-12-31T23:59:59.999Z"),
+            (951_782_400_000, "2000-02-29T00:00:00.000Z"),
+            (951_868_799_999, "2000-02-29T23:59:59.999Z"),
+            (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
+            (1_709_164_800_000, "2024-02-29T00:00:00.000Z"),
+            (1_795_176_000_000, "2026-11-20T12:00:00.000Z"),
+            (1_767_225_599_123, "2025-12-31T23:59:59.123Z"),
+            (FIRST, "0000-01-01T00:00:00.000Z"),
+            (LAST, "9999-12-31T23:59:59.999Z"),
+        ];
+        for (ms, text) in cases {
+            assert_eq!(WallTime(ms).to_string(), text);
+            assert_eq!(text.parse(), Ok(WallTime(ms)), "{text}");
+        }
+        assert_eq!(WallTime(i64::MAX).to_string(), "9999-12-31T23:59:59.999Z");
+        assert_eq!(WallTime(i64::MIN).to_string(), "0000-01-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn the_forms_of_others_are_read() {
+        let noon = Ok(WallTime(1_795_176_000_000));
+        for text in [
+            "2026-11-20T12:00:00Z",
+            "2026-11-20t12:00:00z",
+            "2026-11-20 12:00:00Z",
+            "2026-11-20T13:30:00+01:30",
+            "2026-11-20T07:00:00.0-05:00",
+            "2026-11-20T12:00:00.000000000Z",
+            "2026-11-20T12:00:00.0009Z",
+        ] {
+            assert_eq!(text.parse::<WallTime>(), noon, "{text}");
+        }
+        assert_eq!(
+            "2016-12-31T23:59:60Z".parse::<WallTime>(),
+            "2016-12-31T23:59:59Z".parse()
+        );
+        for bad in [
+            "",
+            "2026-11-20",
+            "2026-11-20T12:00:00",
+            "2026-02-29T00:00:00Z",
+            "2026-13-01T00:00:00Z",
+            "2026-00-01T00:00:00Z",
+            "2026-01-00T00:00:00Z",
+            "2026-01-32T00:00:00Z",
+            "2026-01-01T24:00:00Z",
+            "2026-01-01T00:60:00Z",
+            "2026-01-01T00:00:61Z",
+            "26-01-01T00:00:00Z",
+            "2026-1-01T00:00:00Z",
+            "2026-01-01T00:00:00.Z",
+            "2026-01-01T00:00:00+0100",
+            "2026-01-01T00:00:00+24:00",
+            "2026-01-01T00:00:0éZ",
+            "-026-01-01T00:00:00Z",
+            "2026-01-01T00:00:00+",
+        ] {
+            assert_eq!(bad.parse::<WallTime>(), Err(TimeError), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_time_in_the_future_counts_as_never() {
+        assert_eq!(WallTime(5).age(WallTime(4)), None);
+        assert_eq!(WallTime(5).age(WallTime(7)), Some(Duration::from_millis(2)));
+        assert_eq!(
+            WallTime(i64::MIN).age(WallTime(i64::MAX)),
+            Some(Duration::from_millis(i64::MAX as u64))
+        );
+        assert_eq!(WallTime(0).plus(Duration::MAX), WallTime(i64::MAX));
+    }
+
+    proptest! {
+        #[test]
+        fn every_time_reads_back(ms in FIRST..=LAST) {
+            prop_assert_eq!(WallTime(ms).to_string().parse(), Ok(WallTime(ms)));
+        }
+
+        #[test]
+        fn text_order_is_time_order(a in FIRST..=LAST, b in FIRST..=LAST) {
+            prop_assert_eq!(a.cmp(&b), WallTime(a).to_string().cmp(&WallTime(b).to_string()));
+        }
+
+        #[test]
+        fn whatever_arrives_is_a_time_or_refused(text in "[0-9TZ:.+ -]{0,40}|.{0,40}") {
+            let _ = text.parse::<WallTime>();
+        }
+    }
+}

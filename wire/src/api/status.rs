@@ -180,3 +180,60 @@ pub struct Delivery {
     /// How many attempts this event has had.
     pub attempts: u32,
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_rule_is_written_as_status_shows_it() {
+        let rule = RuleStatus {
+            name: "golden".parse().expect("a rule"),
+            source: "parent://golden/*".into(),
+            target: "golden/*".parse().expect("a pattern"),
+            status: RuleState::NotStoring,
+            refusal: Some(Refusal::UpstreamDenied),
+            reason: None,
+            last_success: Some(WallTime(0)),
+            last_error: Some(LastError {
+                at: WallTime(1),
+                text: "disk full".into(),
+            }),
+            unstored_pulls: 3,
+            fills: 2,
+            copies: 1,
+        };
+        let value = serde_json::to_value(&rule).expect("JSON");
+        assert_eq!(
+            value,
+            json!({
+                "name": "golden", "source": "parent://golden/*", "target": "golden/*", "status": "NotStoring",
+                "refusal": "UPSTREAM_DENIED", "lastSuccess": "1970-01-01T00:00:00.000Z",
+                "lastError": { "at": "1970-01-01T00:00:00.001Z", "text": "disk full" },
+                "unstoredPulls": 3, "fills": 2, "copies": 1,
+            })
+        );
+        assert_eq!(
+            serde_json::from_value::<RuleStatus>(value).expect("a rule"),
+            rule
+        );
+    }
+
+    #[test]
+    fn every_state_is_written_as_it_is_named() {
+        use RuleState::*;
+        for state in [
+            Active,
+            Unauthorized,
+            UpstreamUnavailable,
+            NotStoring,
+            Conflict,
+            Disabled,
+            Pending,
+        ] {
+            assert_eq!(serde_json::to_value(state).expect("a word"), state.as_str());
+        }
+    }
+}

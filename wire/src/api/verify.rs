@@ -72,3 +72,22 @@ impl VerifyReport {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leftovers_are_listed_and_do_not_fail_a_store() {
+        let problem = |kind| VerifyProblem {
+            kind,
+            subject: "x".into(),
+            text: "y".into(),
+        };
+        let mut report = VerifyReport::default();
+        report.add(problem(VerifyProblemKind::Leftover));
+        assert!(report.is_sound() && report.problems.len() == 1);
+        report.add(problem(VerifyProblemKind::Mismatch));
+        assert!(!report.is_sound() && report.problem_count == 1);
+    }
+}
