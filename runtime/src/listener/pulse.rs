@@ -76,11 +76,9 @@ impl State {
 
 /// When the connection is due, and why; `None` while it works.
 pub(super) fn due(state: &State, config: &Config) -> Option<(Instant, Cause)> {
-    let quiet = if state.in_flight > 0 {
-        None
-    } else {
-        Some(due_when_quiet(state, config))
-    };
+    // What hyper still has to write outlives the body it came from.
+    let works = state.in_flight > 0 || state.blocked_since.is_some();
+    let quiet = (!works).then(|| due_when_quiet(state, config));
     let blocked = state
         .blocked_since
         .map(|since| (since + config.write_stall, Cause::WriteStall));
@@ -91,15 +89,15 @@ pub(super) fn due(state: &State, config: &Config) -> Option<(Instant, Cause)> {
 }
 
 fn due_when_quiet(state: &State, config: &Config) -> (Instant, Cause) {
+    let quiet_since = state.idle_since.max(state.last_write);
     if let Some(since) = state.closing_since {
         // HTTP/2 may hold the tail of a response that the client's window does not let out yet.
-        let linger = if state.http2 || state.blocked_since.is_some() {
+        let linger = if state.http2 {
             config.write_stall
         } else {
             LINGER
         };
-        let since = since.max(state.last_write).max(state.idle_since);
-        return (since + linger, Cause::Closing);
+        return (since.max(quiet_since) + linger, Cause::Closing);
     }
     if !state.read_any {
         return (
@@ -109,7 +107,7 @@ fn due_when_quiet(state: &State, config: &Config) -> (Instant, Cause) {
     }
     match state.head_since {
         Some(since) if !state.http2 => (since + config.header_timeout, Cause::Header),
-        _ => (state.idle_since + config.keep_alive, Cause::Idle),
+        _ => (quiet_since + config.keep_alive, Cause::Idle),
     }
 }
 
@@ -258,6 +256,14 @@ mod tests {
             ),
             ("working", flying.clone(), None),
             ("working, asked to go", closing(&flying), None),
+            (
+                "blocked with the rest of a finished body",
+                State {
+                    blocked_since: Some(at(7)),
+                    ..closing(&read)
+                },
+                Some((at(67), Cause::WriteStall)),
+            ),
             (
                 "blocked",
                 State {

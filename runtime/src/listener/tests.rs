@@ -161,7 +161,9 @@ async fn an_idle_connection_is_kept_and_then_let_go_gently() {
 async fn a_client_that_stops_reading_is_cut_and_one_that_reads_is_not() {
     let router = Router::new().route("/", get(|| async { vec![0_u8; 64 << 20] }));
     let rig = rig(router, |_| {}).await;
-    let mut stream = rig.connect().await;
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(64 << 10).unwrap();
+    let mut stream = socket.connect(rig.addr).await.unwrap();
     stream.write_all(GET).await.unwrap();
     // More than the buffers of both sockets hold, so that each turn lets the server write.
     let mut bytes = vec![0; 12 << 20];
