@@ -5,6 +5,7 @@
 //! `mediaType` unlike its `Content-Type`) is refused, because two readers would see two images. Source: OCI image-spec
 //! 1.1; `reference/faults.md` T59; CVE-2021-41190.
 
+mod field;
 mod raw;
 mod referrer;
 #[cfg(test)]
@@ -124,14 +125,14 @@ pub struct Descriptor {
     /// For which platform, of an index's child.
     #[serde(
         default,
-        deserialize_with = "raw::platform",
+        deserialize_with = "field::platform",
         skip_serializing_if = "Option::is_none"
     )]
     pub platform: Option<Platform>,
-    /// Where else it can be had; never fetched from there.
+    /// Where else it can be had, the first few; never fetched from there.
     #[serde(
         default,
-        deserialize_with = "raw::nullable",
+        deserialize_with = "field::urls",
         skip_serializing_if = "Vec::is_empty"
     )]
     pub urls: Vec<String>,
@@ -141,7 +142,7 @@ pub struct Descriptor {
     /// Its annotations.
     #[serde(
         default,
-        deserialize_with = "raw::texts",
+        deserialize_with = "field::texts",
         skip_serializing_if = "BTreeMap::is_empty"
     )]
     pub annotations: BTreeMap<String, String>,

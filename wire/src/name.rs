@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub struct NameError {
     /// What it should have been: `node name`, `rule name`, …
     pub kind: &'static str,
-    /// The offending text, cut to 200 characters.
+    /// The offending text, cut to 200 characters and without control characters.
     pub text: String,
     /// The grammar, in words.
     pub reason: &'static str,
@@ -23,7 +23,17 @@ impl NameError {
     pub(crate) fn new(kind: &'static str, text: &str, reason: &'static str) -> Self {
         Self {
             kind,
-            text: text.chars().take(200).collect(),
+            text: text
+                .chars()
+                .map(|c| {
+                    if c.is_control() {
+                        char::REPLACEMENT_CHARACTER
+                    } else {
+                        c
+                    }
+                })
+                .take(200)
+                .collect(),
             reason,
         }
     }
@@ -180,6 +190,10 @@ mod tests {
             .parse::<NodeName>()
             .expect_err("not a name");
         assert_eq!(error.text.chars().count(), 200);
+        let error = "a\n\0\u{1b}[31m"
+            .parse::<NodeName>()
+            .expect_err("not a name");
+        assert!(!error.to_string().chars().any(char::is_control));
     }
 
     proptest! {

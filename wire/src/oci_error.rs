@@ -168,6 +168,7 @@ struct Shape {
     error_description: Value,
     code: Value,
     message: Value,
+    details: Value,
 }
 
 impl Shape {
@@ -181,6 +182,7 @@ impl Shape {
         let message = of_first("message")
             .or_else(|| text(&self.error_description))
             .or_else(|| text(&self.message))
+            .or_else(|| text(&self.details))
             .or_else(|| of_first("detail"))
             .or_else(|| first.and_then(text));
         Said {
@@ -271,7 +273,7 @@ mod tests {
                 "expired",
             ),
             (r#"{"code":"X","message":"y"}"#, Some("X"), "y"),
-            (r#"{"details":"incorrect username or password"}"#, None, ""),
+            (r#"{"details":"wrong password"}"#, None, "wrong password"),
             (
                 "<html>\n<body>503\u{1b}[31m</body>",
                 None,

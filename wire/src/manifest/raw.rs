@@ -10,16 +10,19 @@ use std::{
 
 use serde::{
     Deserialize, Deserializer,
-    de::{Error, IgnoredAny, MapAccess, Visitor},
+    de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 
+use super::field::Texts;
 use super::{
     Descriptor, Kind, MAX_CHILDREN, MAX_DEPTH, MAX_LAYERS, MAX_SIZE, Manifest, ManifestError,
 };
-use crate::{media_type, platform::Platform};
+use crate::media_type;
 
 const SCHEMA_1: &str = "application/vnd.docker.distribution.manifest.v1+prettyjws";
 
+/// The most keys of the top level, and the most annotations of one thing.
+pub(super) const MAX_KEYS: usize = 1024;
 /// The keys that mean something here.
 const KEYS: [&str; 8] = [
     "schemaVersion",
@@ -174,7 +177,7 @@ impl<'de> Deserialize<'de> for List {
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a list of descriptors")
             }
-            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<List, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<List, A::Error> {
                 let mut descriptors = Vec::new();
                 while descriptors.len() <= MAX_LAYERS.max(MAX_CHILDREN) {
                     let Some(next) = seq.next_element()? else {
@@ -209,6 +212,9 @@ impl<'de> Deserialize<'de> for Checked {
                 let mut seen = BTreeSet::new();
                 let mut bad_key = None;
                 while let Some(key) = map.next_key::<String>()? {
+                    if seen.len() >= MAX_KEYS {
+                        return Err(A::Error::custom("it has too many keys"));
+                    }
                     let misspelt = KEYS
                         .iter()
                         .any(|known| known.eq_ignore_ascii_case(&key) && *known != key);
@@ -245,64 +251,6 @@ impl Document {
         }
         Ok(())
     }
-}
-
-/// A map's values that are texts; the others are left out.
-#[derive(Default)]
-struct Texts(BTreeMap<String, String>);
-
-impl<'de> Deserialize<'de> for Texts {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Value {
-            Text(String),
-            Other(IgnoredAny),
-        }
-        let values = BTreeMap::<String, Value>::deserialize(deserializer)?;
-        let texts = values.into_iter().filter_map(|(key, value)| match value {
-            Value::Text(text) => Some((key, text)),
-            Value::Other(IgnoredAny) => None,
-        });
-        Ok(Self(texts.collect()))
-    }
-}
-
-/// `null` counts as nothing, as Go writes an empty list.
-pub(super) fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
-    deserializer: D,
-) -> Result<T, D::Error> {
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
-}
-
-pub(super) fn texts<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<BTreeMap<String, String>, D::Error> {
-    Ok(Option::<Texts>::deserialize(deserializer)?
-        .unwrap_or_default()
-        .0)
-}
-
-/// A platform that lacks its system or architecture is none.
-pub(super) fn platform<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<Platform>, D::Error> {
-    #[derive(Deserialize)]
-    struct Partial {
-        os: Option<String>,
-        architecture: Option<String>,
-        variant: Option<String>,
-    }
-    let partial = Option::<Partial>::deserialize(deserializer).map_err(D::Error::custom)?;
-    Ok(partial.and_then(|partial| {
-        Some(Platform {
-            os: partial.os.filter(|os| !os.is_empty())?,
-            architecture: partial
-                .architecture
-                .filter(|architecture| !architecture.is_empty())?,
-            variant: partial.variant.filter(|variant| !variant.is_empty()),
-        })
-    }))
 }
 
 /// Nesting is counted before anything is parsed, so that no parser ever recurses on a stranger's word.

@@ -1,5 +1,7 @@
 //! Why a request is no route, and what the client is told. Source: `reference/clients-and-peers.md` section 3.
 
+use serde_json::json;
+
 use crate::{
     digest::DigestError,
     name::NameError,
@@ -75,9 +77,24 @@ impl RouteError {
         }
     }
 
-    /// The error as the client gets it. 405 wants an `Allow` header too: see [`RouteError::MethodNotAllowed`].
+    /// The error as the client gets it, with the offending part as its detail. 405 wants an `Allow` header too: see [`RouteError::MethodNotAllowed`].
     #[must_use]
     pub fn to_oci(&self) -> OciError {
-        OciError::new(self.code(), self.to_string())
+        let error = OciError::new(self.code(), self.to_string());
+        match self {
+            Self::Name(part) => error.with_detail(json!({ "name": part.text })),
+            Self::Tag(part) => error.with_detail(json!({ "tag": part.text })),
+            Self::Digest(DigestError::Algorithm(part)) => {
+                error.with_detail(json!({ "algorithm": part }))
+            }
+            Self::MethodNotAllowed(methods) => error.with_detail(json!({ "allowed": methods })),
+            Self::NotFound
+            | Self::Digest(DigestError::Form | DigestError::Hex(..))
+            | Self::Upload
+            | Self::TooManyTags
+            | Self::TagsBesideTag
+            | Self::Namespace
+            | Self::Query(_) => error,
+        }
     }
 }
