@@ -6,7 +6,10 @@
 
 use std::borrow::Cow;
 
-use crate::query::{self, Query};
+use crate::{
+    hops::split_outside_quotes,
+    query::{self, Query},
+};
 
 /// The largest page given, in entries; also the size of one that was not asked for.
 pub const MAX_ENTRIES: usize = 1000;
@@ -141,7 +144,8 @@ fn split_at_comma(text: &str) -> (&str, Option<&str>) {
 }
 
 fn is_next(parameters: &str) -> bool {
-    parameters.split(';').any(|parameter| {
+    let parameters = split_outside_quotes(parameters, ';');
+    parameters.into_iter().any(|parameter| {
         let Some((key, value)) = parameter.split_once('=') else {
             return false;
         };
@@ -182,6 +186,14 @@ mod tests {
                     "<https://other.example/x>; rel=\"next\"",
                 ],
                 Some("https://other.example/x"),
+            ),
+            (
+                &[r#"</first>; title="a\", b"; rel="first", </x>; rel=next"#],
+                Some("/x"),
+            ),
+            (
+                &[r#"</first>; title="a; rel=next", </x>; rel=next"#],
+                Some("/x"),
             ),
             (&["</x>; rel=\"nextish\""], None),
             (&["</x>"], None),
