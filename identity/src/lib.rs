@@ -1,1 +1,17 @@
-//! skeleton
+//! Who calls a node, and as whom a node calls its upstream.
+//!
+//! Called by `node`, which hands over what a slice says; knows neither topology nor HTTP servers nor disk layout.
+//!
+//! | direction | modules |
+//! |---|---|
+//! | being called | `network`, `authenticate`, `principal`, `decide`, `sign` |
+//! | both | `error` |
+
+#![warn(missing_docs)]
+
+pub mod authenticate;
+pub mod decide;
+pub mod error;
+pub mod network;
+pub mod principal;
+pub mod sign;

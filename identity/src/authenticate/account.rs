@@ -1,0 +1,494 @@
+//! Local accounts: is this the account's password.
+//!
+//! The password's place is asked again on every check that is not remembered, so a changed file counts within a minute; what is
+//! kept of it is an argon2id hash. A check is remembered for a minute under a MAC of the secret, so that Basic on every
+//! request costs one MAC. An unknown account costs what a known one does, and wrong secrets are counted (`failure.rs`).
+//! Where passwords are read is left to a closure: this file knows no files and no environment.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use argon2::Argon2;
+use aws_lc_rs::{constant_time::verify_slices_are_equal, hmac, rand};
+use futures_util::future::BoxFuture;
+use runtime::{Clock, Limit, Secret, Tasks};
+use tokio::time::Instant;
+use wire::{name::AccountName, secret_ref::SecretRef};
+
+use super::failure::{Failures, Source};
+use crate::error::{BoxError, Error, Refused};
+
+/// How long a check is remembered.
+const REMEMBERED: Duration = Duration::from_secs(60);
+/// How many checks are remembered.
+const MAX_REMEMBERED: u64 = 10_000;
+/// How many hashes are made at once: each takes 19 MiB and a core.
+const MAX_HASHING: usize = 2;
+/// The longest password looked at, in bytes.
+const MAX_PASSWORD: usize = 4096;
+
+/// Reads a secret where a reference says it is.
+pub type Resolve =
+    Arc<dyn Fn(SecretRef) -> BoxFuture<'static, Result<Secret, BoxError>> + Send + Sync>;
+
+type Mac = [u8; 32];
+
+/// The accounts that a topology declares. Swapped whole; what is known about unchanged ones is carried over.
+#[derive(Debug, Default)]
+pub struct Accounts(HashMap<AccountName, Arc<Entry>>);
+
+#[derive(Debug)]
+struct Entry {
+    /// Tells this entry from others of its name, in what is remembered.
+    id: u64,
+    reference: SecretRef,
+    hash: Mutex<Option<Arc<Hash>>>,
+}
+
+/// An argon2id hash and the MAC of the password it was made of.
+struct Hash {
+    mac: Mac,
+    salt: [u8; 16],
+    hash: [u8; 32],
+}
+
+impl std::fmt::Debug for Hash {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[hash]")
+    }
+}
+
+impl Accounts {
+    /// The declared accounts. Those of `previous` with the same reference keep their hash and what is remembered.
+    #[must_use]
+    pub fn new(declared: &BTreeMap<AccountName, SecretRef>, previous: Option<&Self>) -> Self {
+        let entry = |name: &AccountName, reference: &SecretRef| {
+            let known = previous.and_then(|previous| previous.0.get(name));
+            match known.filter(|entry| entry.reference == *reference) {
+                Some(entry) => Arc::clone(entry),
+                None => Arc::new(Entry {
+                    id: ::rand::random(),
+                    reference: reference.clone(),
+                    hash: Mutex::new(None),
+                }),
+            }
+        };
+        Self(
+            declared
+                .iter()
+                .map(|(name, reference)| (name.clone(), entry(name, reference)))
+                .collect(),
+        )
+    }
+
+    /// Whether there is such an account.
+    #[must_use]
+    pub fn contains(&self, name: &AccountName) -> bool {
+        self.0.contains_key(name)
+    }
+
+    fn get(&self, name: &str) -> Option<(AccountName, Arc<Entry>)> {
+        let name: AccountName = name.parse().ok()?;
+        self.0.get(&name).map(|entry| (name, Arc::clone(entry)))
+    }
+}
+
+/// Checks passwords. Lives as long as the node; the accounts come and go with topologies. Clones are the same.
+#[derive(Clone)]
+pub struct Passwords(Arc<Inner>);
+
+struct Inner {
+    resolve: Resolve,
+    key: hmac::Key,
+    checked: moka::sync::Cache<Mac, Checked>,
+    failures: Failures,
+    hashing: Limit,
+    tasks: Tasks,
+    clock: Clock,
+    /// What an unknown account's password is compared with.
+    nobody: Arc<Hash>,
+}
+
+#[derive(Clone, Copy)]
+struct Checked {
+    right: bool,
+    at: Instant,
+}
+
+impl std::fmt::Debug for Passwords {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Passwords").finish_non_exhaustive()
+    }
+}
+
+impl Passwords {
+    /// Passwords read by `resolve`.
+    ///
+    /// # Errors
+    /// When the machine gives no randomness.
+    pub fn new(resolve: Resolve, clock: &Clock, tasks: &Tasks) -> Result<Self, Error> {
+        let mut secret = [0; 32];
+        rand::fill(&mut secret).map_err(|error| crypto(Box::new(error)))?;
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &secret);
+        let nobody = Arc::new(make_hash(&Secret::new(hex::encode(secret)), [0; 32])?);
+        Ok(Self(Arc::new(Inner {
+            resolve,
+            key,
+            checked: moka::sync::Cache::new(MAX_REMEMBERED),
+            failures: Failures::default(),
+            hashing: Limit::new("password_hashes", MAX_HASHING),
+            tasks: tasks.clone(),
+            clock: clock.clone(),
+            nobody,
+        })))
+    }
+
+    /// The account whose name and password these are. `address` is where they come from.
+    ///
+    /// # Errors
+    /// When they are wrong, were wrong too often, or the password cannot be read.
+    pub async fn check(
+        &self,
+        accounts: &Accounts,
+        name: &str,
+        password: &Secret,
+        address: IpAddr,
+    ) -> Result<AccountName, Error> {
+        let inner = &*self.0;
+        let now = inner.clock.now();
+        let account = accounts.get(name);
+        let mac = inner.mac(
+            account.as_ref().map_or(0, |(_, entry)| entry.id),
+            name,
+            password,
+        );
+        let source = Source::new(account.as_ref().map(|(name, _)| name.clone()), address);
+        if let Some(checked) = inner.remembered(&mac, now) {
+            return match account {
+                Some((name, _)) if checked.right => Ok(name),
+                _ => Err(inner.failures.again(&source, now)),
+            };
+        }
+        inner.failures.allow(&source, now)?;
+        let entry = account.as_ref().map(|(_, entry)| entry);
+        let right = inner.compare(entry, password).await?;
+        inner.checked.insert(mac, Checked { right, at: now });
+        match account {
+            Some((name, _)) if right => Ok(name),
+            _ => Err(inner.failures.first(&source, now)),
+        }
+    }
+
+    /// Reads and hashes every password, so that the first check of each costs what later ones do. What cannot be read now is
+    /// tried again when it is needed; the names of those are returned.
+    pub async fn warm(&self, accounts: &Accounts) -> Vec<AccountName> {
+        let mut unread = Vec::new();
+        for (name, entry) in &accounts.0 {
+            if self.0.hash_of(entry).await.is_err() {
+                unread.push(name.clone());
+            }
+        }
+        unread
+    }
+
+    /// The password of an account, as it is now; `None` when there is no such account.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn current(
+        &self,
+        accounts: &Accounts,
+        name: &AccountName,
+    ) -> Result<Option<Secret>, Error> {
+        match accounts.0.get(name) {
+            Some(entry) => self.0.read(entry).await.map(Some),
+            None => Ok(None),
+        }
+    }
+}
+
+impl Inner {
+    fn mac(&self, id: u64, name: &str, password: &Secret) -> Mac {
+        let mut context = hmac::Context::with_key(&self.key);
+        context.update(&id.to_be_bytes());
+        context.update(&(name.len() as u64).to_be_bytes());
+        context.update(name.as_bytes());
+        context.update(password.expose().as_bytes());
+        to_array(context.sign())
+    }
+
+    fn remembered(&self, mac: &Mac, now: Instant) -> Option<Checked> {
+        self.checked
+            .get(mac)
+            .filter(|checked| now.saturating_duration_since(checked.at) < REMEMBERED)
+    }
+
+    /// Whether this is the entry's password; for no entry the same work with nobody's hash.
+    async fn compare(&self, entry: Option<&Arc<Entry>>, password: &Secret) -> Result<bool, Error> {
+        let hash = match entry {
+            Some(entry) => self.hash_of(entry).await?,
+            None => Arc::clone(&self.nobody),
+        };
+        let fits = password.expose().len() <= MAX_PASSWORD;
+        let shown = if fits {
+            password.clone()
+        } else {
+            Secret::from("")
+        };
+        let same = self.blocking(move || hash.is_of(&shown)).await?;
+        Ok(same && fits && entry.is_some())
+    }
+
+    /// The hash of the password as it is now; made again when the password is another.
+    async fn hash_of(&self, entry: &Arc<Entry>) -> Result<Arc<Hash>, Error> {
+        let password = self.read(entry).await?;
+        let mac = self.mac(entry.id, "", &password);
+        let known = entry
+            .hash
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        if let Some(hash) = known.filter(|hash| verify_slices_are_equal(&hash.mac, &mac).is_ok()) {
+            return Ok(hash);
+        }
+        let hash = Arc::new(self.blocking(move || make_hash(&password, mac)).await??);
+        *entry.hash.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&hash));
+        Ok(hash)
+    }
+
+    async fn read(&self, entry: &Entry) -> Result<Secret, Error> {
+        let unavailable = |source| Error::Unavailable {
+            what: "the account's password",
+            source,
+        };
+        let password = (self.resolve)(entry.reference.clone())
+            .await
+            .map_err(unavailable)?;
+        if password.expose().is_empty() || password.expose().len() > MAX_PASSWORD {
+            return Err(unavailable(
+                "the password is empty or longer than 4096 bytes".into(),
+            ));
+        }
+        Ok(password)
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        let permit = self.hashing.acquire().await;
+        let run = move || {
+            let _permit = permit;
+            work()
+        };
+        self.tasks
+            .spawn_blocking("password", run)
+            .await
+            .map_err(|error| crypto(Box::new(error)))
+    }
+}
+
+impl Hash {
+    fn is_of(&self, password: &Secret) -> bool {
+        argon2id(password, &self.salt)
+            .is_ok_and(|hash| verify_slices_are_equal(&hash, &self.hash).is_ok())
+    }
+}
+
+fn make_hash(password: &Secret, mac: Mac) -> Result<Hash, Error> {
+    let mut salt = [0; 16];
+    rand::fill(&mut salt).map_err(|error| crypto(Box::new(error)))?;
+    let hash = argon2id(password, &salt).map_err(|error| crypto(error.to_string().into()))?;
+    Ok(Hash { mac, salt, hash })
+}
+
+/// argon2id, version 19, 19 MiB, two passes, one lane.
+fn argon2id(password: &Secret, salt: &[u8]) -> Result<[u8; 32], argon2::Error> {
+    let mut out = [0; 32];
+    Argon2::default().hash_password_into(password.expose().as_bytes(), salt, &mut out)?;
+    Ok(out)
+}
+
+fn to_array(tag: hmac::Tag) -> Mac {
+    let mut out = [0; 32];
+    out.copy_from_slice(tag.as_ref());
+    out
+}
+
+fn crypto(source: BoxError) -> Error {
+    Error::Unavailable {
+        what: "the password's check",
+        source,
+    }
+}
+
+/// A wrong secret, as the caller is told.
+pub(super) fn wrong() -> Error {
+    Refused::Password.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    struct Rig {
+        passwords: Passwords,
+        accounts: Accounts,
+        clock: Clock,
+        stored: Arc<Mutex<HashMap<String, String>>>,
+        _tasks: Tasks,
+    }
+
+    fn declared(names: &[&str]) -> BTreeMap<AccountName, SecretRef> {
+        names
+            .iter()
+            .map(|name| (name.parse().unwrap(), SecretRef::Env((*name).to_owned())))
+            .collect()
+    }
+
+    fn rig() -> Rig {
+        let stored = Arc::new(Mutex::new(HashMap::from([(
+            "ci".to_owned(),
+            "right".to_owned(),
+        )])));
+        let read = Arc::clone(&stored);
+        let resolve: Resolve = Arc::new(move |reference| {
+            let SecretRef::Env(name) = reference else {
+                unreachable!()
+            };
+            let value = read.lock().unwrap().get(&name).cloned();
+            Box::pin(async move { value.map(Secret::new).ok_or_else(|| "not set".into()) })
+        });
+        let (clock, tasks) = (Clock::manual(0), Tasks::new("test"));
+        let passwords = Passwords::new(resolve, &clock, &tasks).unwrap();
+        let accounts = Accounts::new(&declared(&["ci", "unset"]), None);
+        Rig {
+            passwords,
+            accounts,
+            clock,
+            stored,
+            _tasks: tasks,
+        }
+    }
+
+    impl Rig {
+        async fn check(&self, name: &str, password: &str) -> Result<AccountName, Error> {
+            self.passwords
+                .check(&self.accounts, name, &Secret::from(password), HERE)
+                .await
+        }
+    }
+
+    #[tokio::test]
+    async fn the_right_password_is_right_and_everything_else_is_wrong() {
+        let rig = rig();
+        for _ in 0..2 {
+            assert_eq!(rig.check("ci", "right").await.unwrap().as_str(), "ci");
+        }
+        let long = "x".repeat(MAX_PASSWORD + 1);
+        for (name, password) in [
+            ("ci", "wrong"),
+            ("ci", ""),
+            ("nobody", "right"),
+            ("CI", "right"),
+            ("", ""),
+            ("ci", &long),
+        ] {
+            let error = rig.check(name, password).await.unwrap_err();
+            assert!(
+                matches!(error, Error::Refused(Refused::Password)),
+                "{name} {error}"
+            );
+        }
+        let error = rig.check("unset", "right").await.unwrap_err();
+        assert!(matches!(error, Error::Unavailable { .. }));
+    }
+
+    #[tokio::test]
+    async fn a_changed_password_counts_within_a_minute() {
+        let rig = rig();
+        rig.check("ci", "right").await.unwrap();
+        rig.stored
+            .lock()
+            .unwrap()
+            .insert("ci".to_owned(), "new".to_owned());
+        rig.check("ci", "new").await.unwrap();
+        rig.clock.advance(REMEMBERED);
+        assert!(rig.check("ci", "right").await.is_err());
+        rig.check("ci", "new").await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_removed_account_is_refused_at_once_and_another_reference_is_asked_anew() {
+        let mut rig = rig();
+        rig.check("ci", "right").await.unwrap();
+        let kept = Accounts::new(&declared(&["ci"]), Some(&rig.accounts));
+        assert_eq!(
+            kept.0.values().next().unwrap().id,
+            rig.accounts.get("ci").unwrap().1.id
+        );
+        rig.accounts = Accounts::new(&declared(&["other"]), Some(&rig.accounts));
+        assert!(rig.check("ci", "right").await.is_err());
+        let moved = BTreeMap::from([(
+            "ci".parse().unwrap(),
+            SecretRef::Env("elsewhere".to_owned()),
+        )]);
+        rig.accounts = Accounts::new(&moved, Some(&kept));
+        assert!(matches!(
+            rig.check("ci", "right").await,
+            Err(Error::Unavailable { .. })
+        ));
+    }
+
+    #[tokio::test]
+    async fn guessing_is_slowed_down_but_whoever_is_remembered_goes_on() {
+        let rig = rig();
+        rig.check("ci", "right").await.unwrap();
+        let mut refused = 0;
+        let retry_after = loop {
+            match rig
+                .check("ci", &format!("guess-{refused}"))
+                .await
+                .unwrap_err()
+            {
+                Error::Refused(_) => refused += 1,
+                Error::TooOften { retry_after } => break retry_after,
+                Error::Unavailable { source, .. } => unreachable!("{source}"),
+            }
+            assert!(refused < 100);
+        };
+        assert!(refused >= 5);
+        rig.check("ci", "right").await.unwrap();
+        let elsewhere: IpAddr = "192.0.2.1".parse().unwrap();
+        let guess = Secret::from("guess");
+        let other = rig
+            .passwords
+            .check(&rig.accounts, "ci", &guess, elsewhere)
+            .await;
+        assert!(
+            matches!(other, Err(Error::Refused(_))),
+            "another address has tries of its own"
+        );
+        rig.clock.advance(retry_after);
+        assert!(matches!(
+            rig.check("ci", "once more").await,
+            Err(Error::Refused(_))
+        ));
+    }
+
+    #[tokio::test]
+    async fn the_same_wrong_password_again_and_again_is_slowed_down_too() {
+        let rig = rig();
+        let mut tries = 0;
+        while !matches!(rig.check("ci", "wrong").await, Err(Error::TooOften { .. })) {
+            tries += 1;
+            assert!(tries < 100);
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! Headers as a table, and one session from password to refreshed token to its end.
+
+use std::collections::BTreeMap;
+
+use wire::secret_ref::SecretRef;
+
+use super::{refresh::Memory, *};
+
+const ORIGIN: Origin<'static> = Origin {
+    address: IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
+    spiffe: None,
+};
+
+fn parse(lines: &[&str]) -> Result<Option<String>, Refused> {
+    let parsed = Credentials::parse(lines.iter().map(|line| line.as_bytes()))?;
+    Ok(parsed.map(|credentials| match credentials {
+        Credentials::Basic { user, secret } => format!("basic {user} {}", secret.expose()),
+        Credentials::Bearer(token) => format!("bearer {}", token.expose()),
+    }))
+}
+
+#[test]
+fn a_header_is_one_of_two_schemes_or_refused() {
+    use Refused::{Malformed, Scheme};
+    let cases: &[(&[&str], Result<Option<&str>, Refused>)] = &[
+        (&[], Ok(None)),
+        (&["Basic Y2k6cGFzczp3b3Jk"], Ok(Some("basic ci pass:word"))),
+        (&["basic  Y2k6cGFzczp3b3Jk"], Ok(Some("basic ci pass:word"))),
+        (&["Basic Y2k6cA"], Ok(Some("basic ci p"))),
+        (&["Basic Y2k6cA=="], Ok(Some("basic ci p"))),
+        (&["Basic Og=="], Ok(Some("basic  "))),
+        (&["Bearer a.b.c"], Ok(Some("bearer a.b.c"))),
+        (&["BEARER a.b.c"], Ok(Some("bearer a.b.c"))),
+        (&["Basic Y2k="], Err(Malformed)),
+        (&["Basic ???"], Err(Malformed)),
+        (&["Basic /w=="], Err(Malformed)),
+        (&["Basic"], Err(Malformed)),
+        (&[""], Err(Malformed)),
+        (&["Bearer a", "Bearer b"], Err(Malformed)),
+        (&["Basic Y2k6cA==", "Bearer b"], Err(Malformed)),
+        (&["Negotiate YWJj"], Err(Scheme)),
+    ];
+    for (lines, expected) in cases {
+        let expected = (*expected).map(|text| text.map(ToOwned::to_owned));
+        assert_eq!(parse(lines), expected, "{lines:?}");
+    }
+    let long = format!("Bearer {}", "a".repeat(MAX_HEADER));
+    assert_eq!(parse(&[&long]), Err(Malformed));
+}
+
+fn accounts(names: &[&str]) -> Accounts {
+    let declared: BTreeMap<_, _> = names
+        .iter()
+        .map(|name| (name.parse().unwrap(), SecretRef::Env((*name).to_owned())))
+        .collect();
+    Accounts::new(&declared, None)
+}
+
+/// Every account's password is `<name>-<suffix>`.
+fn authenticate(suffix: &Arc<std::sync::Mutex<String>>) -> (Authenticate, Clock, Tasks) {
+    let suffix = Arc::clone(suffix);
+    let resolve: Resolve = Arc::new(move |reference| {
+        let SecretRef::Env(name) = reference else {
+            unreachable!()
+        };
+        let password = format!("{name}-{}", suffix.lock().unwrap());
+        Box::pin(async move { Ok(Secret::new(password)) })
+    });
+    let (clock, tasks) = (Clock::manual(1_800_000_000_000), Tasks::new("test"));
+    let config = Config {
+        keys: Arc::new(Keys::generate().unwrap()),
+        refresh: Arc::new(Memory::default()),
+    };
+    (config.build(resolve, &clock, &tasks).unwrap(), clock, tasks)
+}
+
+fn basic(user: &str, secret: &Secret) -> Credentials {
+    Credentials::Basic {
+        user: user.to_owned(),
+        secret: secret.clone(),
+    }
+}
+
+#[tokio::test]
+async fn a_session_goes_from_password_to_refresh_token_to_its_end() {
+    let suffix = Arc::new(std::sync::Mutex::new("one".to_owned()));
+    let (authenticate, clock, _tasks) = authenticate(&suffix);
+    let accounts = accounts(&["ci"]);
+    let local = Local {
+        audience: "a:1",
+        accounts: &accounts,
+    };
+    let password = Secret::from("ci-one");
+    assert!(authenticate.warm(&accounts).await.is_empty());
+
+    let proven = authenticate
+        .prove(local, "ci", &password, ORIGIN)
+        .await
+        .unwrap();
+    let access = authenticate
+        .issue(local, &proven, Bound::default())
+        .unwrap();
+    let refresh = authenticate
+        .issue_refresh(local, &proven)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(access.expires_in_seconds(), 3600);
+    let caller = authenticate
+        .caller(
+            local,
+            Some(&Credentials::Bearer(access.token.clone())),
+            ORIGIN,
+        )
+        .await
+        .unwrap();
+    assert_eq!(caller.principal.to_string(), "account:ci");
+    assert_eq!(caller.bound.as_deref(), Some(&Bound::default()));
+
+    // A refresh token is a password too, under any of the users clients know.
+    for user in [
+        "00000000-0000-0000-0000-000000000000",
+        "oidc",
+        "ci",
+        "<token>",
+    ] {
+        let caller = authenticate
+            .caller(local, Some(&basic(user, &refresh)), ORIGIN)
+            .await
+            .unwrap();
+        assert_eq!(caller.principal.to_string(), "account:ci");
+    }
+    let proven = authenticate
+        .refreshed(local, &refresh, ORIGIN)
+        .await
+        .unwrap();
+    let same = authenticate
+        .issue_refresh(local, &proven)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(same.expose(), refresh.expose());
+    // No bearer token, and no other node's.
+    let bearer = authenticate
+        .caller(local, Some(&Credentials::Bearer(refresh.clone())), ORIGIN)
+        .await;
+    assert!(matches!(bearer, Err(Error::Refused(Refused::Token))));
+    let elsewhere = Local {
+        audience: "b:1",
+        accounts: &accounts,
+    };
+    assert!(
+        authenticate
+            .refreshed(elsewhere, &refresh, ORIGIN)
+            .await
+            .is_err()
+    );
+
+    clock.advance(Duration::from_secs(61));
+    "two".clone_into(&mut suffix.lock().unwrap());
+    let over = authenticate.refreshed(local, &refresh, ORIGIN).await;
+    assert!(
+        matches!(over, Err(Error::Refused(Refused::RefreshToken))),
+        "a new password ends earlier sessions"
+    );
+    "one".clone_into(&mut suffix.lock().unwrap());
+    assert!(
+        authenticate
+            .refreshed(local, &refresh, ORIGIN)
+            .await
+            .is_err(),
+        "and they stay ended"
+    );
+}
+
+#[tokio::test]
+async fn a_removed_account_ends_its_tokens_at_once() {
+    let suffix = Arc::new(std::sync::Mutex::new("one".to_owned()));
+    let (authenticate, _clock, _tasks) = authenticate(&suffix);
+    let (before, after) = (accounts(&["ci", "other"]), accounts(&["other"]));
+    let local = Local {
+        audience: "a:1",
+        accounts: &before,
+    };
+    let proven = authenticate
+        .prove(local, "ci", &Secret::from("ci-one"), ORIGIN)
+        .await
+        .unwrap();
+    let access = authenticate
+        .issue(local, &proven, Bound::default())
+        .unwrap()
+        .token;
+    let refresh = authenticate
+        .issue_refresh(local, &proven)
+        .await
+        .unwrap()
+        .unwrap();
+    let bearer = Credentials::Bearer(access);
+    assert!(
+        authenticate
+            .caller(local, Some(&bearer), ORIGIN)
+            .await
+            .is_ok()
+    );
+    let local = Local {
+        audience: "a:1",
+        accounts: &after,
+    };
+    assert!(
+        authenticate
+            .caller(local, Some(&bearer), ORIGIN)
+            .await
+            .is_err()
+    );
+    assert!(
+        authenticate
+            .refreshed(local, &refresh, ORIGIN)
+            .await
+            .is_err()
+    );
+}
+
+#[tokio::test]
+async fn nobody_gets_a_token_and_no_refresh_token() {
+    let suffix = Arc::new(std::sync::Mutex::new("one".to_owned()));
+    let (authenticate, _clock, _tasks) = authenticate(&suffix);
+    let accounts = accounts(&[]);
+    let local = Local {
+        audience: "a:1",
+        accounts: &accounts,
+    };
+    let nobody = Proven::anonymous();
+    let token = authenticate
+        .issue(local, &nobody, Bound::default())
+        .unwrap()
+        .token;
+    assert!(
+        authenticate
+            .issue_refresh(local, &nobody)
+            .await
+            .unwrap()
+            .is_none()
+    );
+    let caller = authenticate
+        .caller(local, Some(&Credentials::Bearer(token)), ORIGIN)
+        .await
+        .unwrap();
+    assert_eq!(caller.principal, Principal::Anonymous);
+    assert!(caller.bound.is_some());
+    let shown = authenticate.caller(local, None, ORIGIN).await.unwrap();
+    assert!(shown.bound.is_none());
+}
