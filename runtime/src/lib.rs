@@ -5,12 +5,13 @@
 //! - [`clock`], [`backoff`], [`secret`]: time, delays, values that cannot be printed.
 //! - [`tasks`], [`reconcile`], [`single`], [`limit`]: work with an owner, an end and a bound.
 //! - [`file`], [`sql`]: the disk, with a way to break it, and the database.
-//! - [`listener`], [`tls`]: what comes in.
+//! - [`listener`], [`tls`], [`egress`]: what comes in and what goes out.
 
 #![warn(missing_docs)]
 
 pub mod backoff;
 pub mod clock;
+pub mod egress;
 pub mod file;
 pub mod limit;
 pub mod listener;
