@@ -3,9 +3,225 @@
 //! Called by registry, fill, copy, event and doctor. Knows neither HTTP nor upstreams. The two traits, `blob::Blobs` and
 //! `metadata::Metadata`, are where the node meets its disk; `memory_cache` decorates them. Bytes are durable before the
 //! transaction that makes them visible.
+//!
+//! Who works with a content takes a `hold` on it first and looks whether it is there second; then it cannot vanish in between.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use runtime::{Clock, Limit, Tasks};
+use wire::{digest::Digest, manifest, repository::RepositoryName, time::WallTime};
 
 pub mod blob;
 pub mod error;
+mod health;
+mod holds;
+mod memory_cache;
 pub mod metadata;
+mod space;
+mod used;
 
 pub use error::Error;
+pub use holds::Hold;
+pub use memory_cache::CacheStats;
+pub use space::Reservation;
+
+use blob::{Blobs, Content};
+use health::Health;
+use holds::Holds;
+use memory_cache::{CachedBlobs, CachedMetadata, Key, MemoryCache, Value};
+use metadata::{Metadata, Op};
+use space::Room;
+use used::Used;
+
+/// The largest content that is read at once, in bytes: that of a manifest.
+pub const READ_AT_ONCE: u64 = manifest::MAX_BYTES as u64;
+/// How many contents are read at once at the same time.
+const READERS: usize = 16;
+
+/// One node's store. Clones share it.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    blobs: Arc<dyn Blobs>,
+    metadata: Arc<dyn Metadata>,
+    cache: MemoryCache,
+    holds: Holds,
+    room: Room,
+    health: Health,
+    used: Used,
+    clock: Clock,
+    readers: Limit,
+}
+
+/// What a store is put together from.
+struct Parts {
+    blobs: Arc<dyn Blobs>,
+    metadata: Arc<dyn Metadata>,
+    clock: Clock,
+    tasks: Tasks,
+    max_size: Option<u64>,
+    memory_cache_bytes: u64,
+}
+
+impl Parts {
+    fn build(self) -> Store {
+        let (holds, cache) = (Holds::default(), MemoryCache::new(self.memory_cache_bytes));
+        let tasks = self.tasks.child("store");
+        let metadata: Arc<dyn Metadata> = Arc::new(CachedMetadata::new(
+            self.metadata,
+            cache.clone(),
+            holds.clone(),
+            tasks.clone(),
+        ));
+        let blobs = Arc::new(CachedBlobs::new(
+            self.blobs,
+            Arc::clone(&metadata),
+            cache.clone(),
+            holds.clone(),
+            tasks,
+        ));
+        Store(Arc::new(Inner {
+            blobs,
+            metadata,
+            cache,
+            holds,
+            room: Room::new(self.max_size),
+            health: Health::default(),
+            used: Used::default(),
+            clock: self.clock,
+            readers: Limit::new("store_readers", READERS),
+        }))
+    }
+}
+
+/// A store in memory, for tests of what stands on one. Nothing runs in its background.
+#[cfg(any(test, feature = "testing"))]
+pub fn memory(clock: Clock) -> Store {
+    let blobs = Arc::new(blob::memory::Memory::new(clock.clone()));
+    let metadata = Arc::new(metadata::memory::Memory::new());
+    over(blobs, metadata, clock)
+}
+
+/// A store over these halves, for tests that want to reach behind it. Nothing runs in its background.
+#[cfg(any(test, feature = "testing"))]
+pub fn over(blobs: Arc<dyn Blobs>, metadata: Arc<dyn Metadata>, clock: Clock) -> Store {
+    Parts {
+        blobs,
+        metadata,
+        clock,
+        tasks: Tasks::new("store"),
+        max_size: None,
+        memory_cache_bytes: 16 << 20,
+    }
+    .build()
+}
+
+impl Store {
+    /// Contents, with memory in front. A content that turns out damaged or lost when it is opened is taken away and answered as
+    /// not there.
+    pub fn blobs(&self) -> &Arc<dyn Blobs> {
+        &self.0.blobs
+    }
+
+    /// Metadata, with memory in front.
+    pub fn metadata(&self) -> &Arc<dyn Metadata> {
+        &self.0.metadata
+    }
+
+    /// Keeps a content from being collected or evicted while the hold lives. Take it before looking whether the content is there.
+    pub fn hold(&self, digest: &Digest) -> Hold {
+        self.0.holds.hold(digest)
+    }
+
+    /// Reserves room before a fill or an upload begins. `Error::Full` means: stream through without storing.
+    pub fn reserve(&self, bytes: u64) -> Result<Reservation, Error> {
+        self.0.room.reserve(bytes)
+    }
+
+    /// Notes that a content was served. Written in batches, later; costs a lock and no I/O.
+    pub fn used(&self, repository: &RepositoryName, digest: &Digest) {
+        self.0.used.note(repository, digest);
+    }
+
+    /// Notes that `op` failed: the store counts as degraded until a real write passes again.
+    pub fn report(&self, op: &'static str, error: &Error) {
+        self.0.health.report(op, error);
+    }
+
+    /// Why the store counts as degraded; `None` when it works.
+    pub fn degraded(&self) -> Option<String> {
+        self.0.health.degraded()
+    }
+
+    /// How often each op failed, for `regmesh_store_errors_total`.
+    pub fn errors(&self) -> Vec<(&'static str, u64)> {
+        self.0.health.errors()
+    }
+
+    /// A real write, flush, read and removal in both halves. For `doctor` and for healing.
+    pub async fn probe(&self) -> Result<(), Error> {
+        health::probe(self.0.blobs.as_ref(), self.0.metadata.as_ref()).await
+    }
+
+    /// How the memory cache fares.
+    pub fn cache_stats(&self) -> CacheStats {
+        self.0.cache.stats()
+    }
+
+    /// Reads a content of at most [`READ_AT_ONCE`] bytes, a manifest above all; `None` when it is not there, also when it turned
+    /// out damaged just now. From disk it is verified, and then kept in memory.
+    pub async fn read_small(&self, digest: &Digest) -> Result<Option<Bytes>, Error> {
+        let key = Key::Content(digest.clone());
+        if let Some(bytes) = self.0.cache.content(digest) {
+            return Ok(Some(bytes));
+        }
+        let stamp = self.0.cache.stamp(&key);
+        let (file, size) = match self.0.blobs.open(digest).await? {
+            None => return Ok(None),
+            Some(Content::Memory(bytes)) => return Ok(Some(bytes)),
+            Some(Content::File(file, size)) => (file, size),
+        };
+        if size > READ_AT_ONCE {
+            let text = format!("{digest} has {size} bytes, too many to read at once");
+            return Err(Error::failed(text));
+        }
+        let permit = self.0.readers.acquire().await;
+        let wanted = digest.clone();
+        let read = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            blob::read_verified(file.as_ref(), size, &wanted)
+        });
+        match read.await {
+            Ok(Ok(bytes)) => {
+                let value = Value::Content(bytes.clone());
+                self.0.cache.insert(key, stamp, value);
+                Ok(Some(bytes))
+            }
+            Ok(Err(Error::Corrupt(what))) => self.rotten(digest, &what).await.map(|()| None),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(Error::Closed),
+        }
+    }
+
+    /// Takes a damaged content out of sight. Its links stay, so that the next pull fills it again.
+    async fn rotten(&self, digest: &Digest, what: &str) -> Result<(), Error> {
+        tracing::error!(%digest, what, "stored content is damaged and was quarantined");
+        self.0.blobs.quarantine(digest).await?;
+        let gone = Op::DeleteBlob(digest.clone());
+        self.0.metadata.commit(vec![gone]).await
+    }
+
+    fn now(&self) -> WallTime {
+        WallTime(self.0.clock.wall_ms())
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store")
+            .field("degraded", &self.degraded())
+            .finish_non_exhaustive()
+    }
+}

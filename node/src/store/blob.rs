@@ -13,6 +13,14 @@ use wire::digest::Digest;
 
 use super::Error;
 
+#[cfg(any(test, feature = "testing"))]
+pub mod conformance;
+#[cfg(any(test, feature = "testing"))]
+pub mod memory;
+
+/// Contents up to this size are read, and verified, when they are opened.
+pub const SMALL: u64 = 64 * 1024;
+
 /// Positioned, blocking reads.
 pub trait ReadAt: Send + Sync {
     /// Reads up to `buffer.len()` bytes at `offset`; 0 at the end.
@@ -65,6 +73,8 @@ pub trait Stage: ReadAt {
     fn length(&self) -> io::Result<u64>;
     /// Cuts it to `length` bytes (blocking).
     fn truncate(&self, length: u64) -> io::Result<()>;
+    /// Makes what was written durable (blocking). After an error the stage must be discarded, never synced again.
+    fn sync(&self) -> io::Result<()>;
 }
 
 /// A stage found on disk.
@@ -95,7 +105,8 @@ pub trait Blobs: Send + Sync + 'static {
     /// The size of a stored content; `None` when it is not there.
     async fn size(&self, digest: &Digest) -> Result<Option<u64>, Error>;
 
-    /// Opens a stored content; `None` when it is not there. Not hashed here.
+    /// Opens a stored content; `None` when it is not there. Contents up to [`SMALL`] come as `Content::Memory`, and are
+    /// `Error::Corrupt` when they do not hash to their digest; larger ones are not hashed here.
     async fn open(&self, digest: &Digest) -> Result<Option<Content>, Error>;
 
     /// Opens the stage of that name, empty when there was none, with what it holds when there was.
@@ -118,8 +129,47 @@ pub trait Blobs: Send + Sync + 'static {
     async fn quarantine(&self, digest: &Digest) -> Result<bool, Error>;
 
     /// Stored contents with their sizes, in order of digest text, beginning after `after`, at most `limit`.
-    async fn list(&self, after: Option<&Digest>, limit: usize) -> Result<Vec<(Digest, u64)>, Error>;
+    async fn list(&self, after: Option<&Digest>, limit: usize)
+    -> Result<Vec<(Digest, u64)>, Error>;
 
     /// The room there is.
     async fn space(&self) -> Result<Space, Error>;
+}
+
+/// Whether small content is what its name says.
+fn check_small(digest: &Digest, bytes: &[u8]) -> Result<(), Error> {
+    let sound = Digest::of(digest.algorithm(), bytes) == *digest;
+    sound.then_some(()).ok_or_else(|| {
+        let length = bytes.len();
+        Error::Corrupt(format!(
+            "{digest}: its {length} bytes hash to something else"
+        ))
+    })
+}
+
+fn too_short(length: u64, wanted: u64) -> Error {
+    Error::Corrupt(format!(
+        "a stage of {length} bytes cannot be committed as {wanted}"
+    ))
+}
+
+#[cfg(any(test, feature = "testing"))]
+fn no_stage(name: &StageName) -> Error {
+    Error::failed(format!("the stage {name:?} is gone"))
+}
+
+/// Reads all of a content and checks it against its digest (blocking).
+pub(super) fn read_verified(file: &dyn ReadAt, size: u64, digest: &Digest) -> Result<Bytes, Error> {
+    let length = usize::try_from(size).map_err(Error::failed)?;
+    let mut bytes = vec![0; length];
+    let mut filled = 0;
+    while filled < length {
+        match file.read_at(&mut bytes[filled..], filled as u64)? {
+            0 => break,
+            count => filled += count,
+        }
+    }
+    bytes.truncate(filled);
+    check_small(digest, &bytes)?;
+    Ok(Bytes::from(bytes))
 }

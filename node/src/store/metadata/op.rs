@@ -6,23 +6,31 @@
 use std::sync::Arc;
 
 use uuid::Uuid;
-use wire::{digest::Digest, name::WebhookName, reference::Tag, repository::RepositoryName, time::WallTime};
+use wire::{
+    digest::Digest, name::WebhookName, reference::Tag, repository::RepositoryName, time::WallTime,
+};
 
-use super::record::{BlobRecord, Delivery, EventRecord, Job, JobId, Link, ManifestRecord, TagRecord, UploadRecord, Version};
+use super::record::{
+    BlobRecord, Delivery, EventRecord, Job, JobId, Link, ManifestRecord, TagRecord, UploadRecord,
+    Version,
+};
 
 /// One change.
 #[derive(Debug, Clone)]
 pub enum Op {
     /// A content is stored.
     PutBlob(BlobRecord),
-    /// A content is stored no more (its links are gone before).
+    /// A content is stored no more. Its links stay, so that the next pull fills it again; with the last of them goes what
+    /// is known about it as a manifest.
     DeleteBlob(Digest),
+    /// A content that no link refers to is stored no more; nothing happens when a link does.
+    DeleteUnreferenced(Digest),
     /// A content was hashed and found whole.
     Verified(Digest, WallTime),
     /// A repository may show a content. An existing link keeps its `created_at`, becomes `complete` when either is, and
     /// stays `Pushed` once it was.
     PutLink(Link),
-    /// A repository shows a content no more: its tags with that digest go too.
+    /// A repository shows a content no more: its tags with that digest go too, and the copy job of that manifest.
     DeleteLink(RepositoryName, Digest),
     /// What a manifest says.
     PutManifest(Arc<ManifestRecord>),
@@ -36,10 +44,14 @@ pub enum Op {
     DeleteTag(RepositoryName, Tag),
     /// Contents were served.
     Used(Vec<(RepositoryName, Digest)>, WallTime),
-    /// A copy job, new or changed. A new one for the same (repository, root) joins its tags to the old one's.
+    /// A copy job, new or changed. There is one per (repository, root): it keeps its id, and its tags are joined to the
+    /// stored one's, never taken away.
     PutJob(Job),
-    /// A copy job is done.
+    /// A copy job is over.
     DeleteJob(JobId),
+    /// A copy job has done what it had to for these tags. It goes, unless others were joined to it meanwhile: then it stays
+    /// with those, due at once.
+    FinishJob(JobId, Vec<Tag>),
     /// An event, to be delivered to these webhooks; with none it is not kept. The outbox holds 100,000 events and drops the
     /// oldest beyond.
     PutEvent(EventRecord, Vec<WebhookName>),

@@ -265,4 +265,8 @@ pub struct Totals {
     pub repositories: u64,
     /// Copy jobs.
     pub jobs: u64,
+    /// Events in the outbox, delivered or not.
+    pub events: u64,
+    /// Events that the outbox dropped because it was full, since the store was made.
+    pub events_dropped: u64,
 }
