@@ -28,7 +28,9 @@ pub struct ActiveRule {
 
 impl std::fmt::Debug for ActiveRule {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ActiveRule").field("rule", &self.rule.name).finish_non_exhaustive()
+        f.debug_struct("ActiveRule")
+            .field("rule", &self.rule.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -53,8 +55,14 @@ impl Rules {
     #[must_use]
     pub fn new(active: Vec<ActiveRule>) -> Self {
         let rules: Vec<SharedRule> = active.iter().map(|a| Arc::clone(&a.rule)).collect();
-        let by_name = active.into_iter().map(|a| (a.rule.name.clone(), Arc::new(a))).collect();
-        Self { resolver: Resolver::new(&rules), by_name }
+        let by_name = active
+            .into_iter()
+            .map(|a| (a.rule.name.clone(), Arc::new(a)))
+            .collect();
+        Self {
+            resolver: Resolver::new(&rules),
+            by_name,
+        }
     }
 
     /// The rule that covers `repository`, enabled or not.
@@ -62,7 +70,10 @@ impl Rules {
     pub fn resolve(&self, repository: &RepositoryName) -> Option<Covered> {
         let resolved = self.resolver.resolve(repository)?;
         let active = Arc::clone(self.by_name.get(&resolved.rule.name)?);
-        Some(Covered { active, source: resolved.source })
+        Some(Covered {
+            active,
+            source: resolved.source,
+        })
     }
 
     /// The rule of that name.

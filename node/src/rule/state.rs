@@ -16,7 +16,9 @@ impl RuleState {
     /// A state that begins with what was known before a restart.
     #[must_use]
     pub fn new(facts: Facts) -> Self {
-        Self { facts: Mutex::new(facts) }
+        Self {
+            facts: Mutex::new(facts),
+        }
     }
 
     /// What is known now.
@@ -84,6 +86,8 @@ impl RuleState {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Facts> {
-        self.facts.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.facts
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }

@@ -52,7 +52,11 @@ pub struct Failure {
 
 impl Facts {
     pub(super) fn fail(&mut self, refusal: Refusal, detail: &str, now: WallTime) {
-        self.last_error = Some(Failure { at: now, refusal, detail: detail.chars().take(500).collect() });
+        self.last_error = Some(Failure {
+            at: now,
+            refusal,
+            detail: detail.chars().take(500).collect(),
+        });
     }
 }
 
@@ -77,7 +81,10 @@ pub enum Status {
 #[must_use]
 pub fn status(enabled: bool, facts: &Facts, now: WallTime) -> Status {
     let unstored_for_long = facts.unstored_pulls > 0
-        && facts.unstored_since.and_then(|since| since.age(now)).is_some_and(|age| age >= UNSTORED_PATIENCE);
+        && facts
+            .unstored_since
+            .and_then(|since| since.age(now))
+            .is_some_and(|age| age >= UNSTORED_PATIENCE);
     if !enabled {
         Status::Disabled
     } else if facts.conflict.is_some() {
@@ -100,11 +107,29 @@ mod tests {
     #[test]
     fn what_a_user_must_act_on_comes_first() {
         let t = WallTime(1_000_000_000);
-        let denied = Facts { denied_since: Some(t), away_since: Some(t), ..Facts::default() };
-        let full = Facts { store_error: Some("full".into()), ..Facts::default() };
-        let slow = Facts { unstored_pulls: 3, unstored_since: Some(t.minus(UNSTORED_PATIENCE)), ..Facts::default() };
-        let fresh = Facts { unstored_pulls: 3, unstored_since: Some(t), ..Facts::default() };
-        let away = Facts { away_since: Some(t), ..Facts::default() };
+        let denied = Facts {
+            denied_since: Some(t),
+            away_since: Some(t),
+            ..Facts::default()
+        };
+        let full = Facts {
+            store_error: Some("full".into()),
+            ..Facts::default()
+        };
+        let slow = Facts {
+            unstored_pulls: 3,
+            unstored_since: Some(t.minus(UNSTORED_PATIENCE)),
+            ..Facts::default()
+        };
+        let fresh = Facts {
+            unstored_pulls: 3,
+            unstored_since: Some(t),
+            ..Facts::default()
+        };
+        let away = Facts {
+            away_since: Some(t),
+            ..Facts::default()
+        };
         let cases = [
             (false, denied.clone(), Status::Disabled),
             (true, denied, Status::Unauthorized),

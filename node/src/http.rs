@@ -1,0 +1,236 @@
+//! The registry's HTTP rim: one wildcard route, and the order of its layers.
+//!
+//! A request is parsed into one `Route` before anything else looks at it; then address and principal are decided, then the
+//! registry is asked, then one line is logged. Only these files know axum. The order: slice and drain, load, route, namespace,
+//! admission, verb. Source: `spec/pull-through.md` "One pull, step by step".
+
+use std::{sync::Arc, time::Duration};
+
+use arc_swap::ArcSwapOption;
+use axum::{Router, body::Body, extract::State, response::Response};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use runtime::{clock::Clock, limit::Limit, listener::Peer};
+use wire::{
+    digest::Digest,
+    name::{NodeName, RuleName},
+    oci_error::{Code, OciError},
+    repository::RepositoryName,
+    route::{Parsed, Route},
+};
+
+use crate::{
+    metric::Metrics,
+    registry::{self, Mount, Outcome, Provenance, Registry},
+    request::Request,
+    store::Store,
+};
+
+pub mod admit;
+mod blob;
+mod body;
+mod error;
+mod header;
+mod list;
+mod manifest;
+mod namespace;
+mod observe;
+pub mod token;
+mod upload;
+pub mod view;
+
+pub use view::View;
+
+use observe::Record;
+
+/// Bounds of the rim, each with its way to refuse.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Requests under way at once; more get 503.
+    pub max_in_flight: usize,
+    /// Uploads' bodies under way at once; more get 503.
+    pub max_uploads: usize,
+    /// How long an upload's body may be silent.
+    pub upload_silence: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { max_in_flight: 4096, max_uploads: 256, upload_silence: Duration::from_secs(30) }
+    }
+}
+
+/// Everything the rim asks. Built once by `app`; what a slice changes is behind `view`.
+pub struct Http {
+    /// This node.
+    pub node: NodeName,
+    /// The verbs.
+    pub registry: Registry,
+    /// For the health of what is read while a body is made.
+    pub store: Store,
+    /// What the slice in force says; `None` until the first one, and then nothing is served.
+    pub view: Arc<ArcSwapOption<View>>,
+    /// Whether the node is going down.
+    pub draining: tokio_util::sync::CancellationToken,
+    /// The families it counts in.
+    pub metrics: Metrics,
+    /// The reader of time.
+    pub clock: Clock,
+    /// Bounds.
+    pub settings: Settings,
+    /// Requests under way.
+    pub in_flight: Limit,
+    /// Uploads' bodies under way.
+    pub uploads: Limit,
+}
+
+/// An answer and what is logged and counted of it.
+struct Answered {
+    response: Response,
+    outcome: Outcome,
+    rule: Option<RuleName>,
+    digest: Option<Digest>,
+    /// Bytes of content that are sent with it; `None` while a metered body is on its way.
+    sent: Option<u64>,
+}
+
+impl Answered {
+    fn content(response: Response, provenance: Provenance, digest: Option<Digest>, sent: Option<u64>) -> Self {
+        Self { response, outcome: provenance.outcome, rule: provenance.rule, digest, sent }
+    }
+
+    fn local(response: Response, digest: Option<Digest>) -> Self {
+        Self { response, outcome: Outcome::Local, rule: None, digest, sent: Some(0) }
+    }
+
+    fn status(status: StatusCode) -> Self {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = status;
+        if !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+            response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(0));
+        }
+        Self::local(response, None)
+    }
+
+    fn refused(response: Response, outcome: Outcome) -> Self {
+        Self { response, outcome, rule: None, digest: None, sent: Some(0) }
+    }
+}
+
+/// The router of the registry's listener.
+#[must_use]
+pub fn router(http: Arc<Http>) -> Router {
+    Router::new().fallback(serve).with_state(http)
+}
+
+async fn serve(State(http): State<Arc<Http>>, request: axum::extract::Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let record = Record::begin(&http, &parts);
+    let Some(view) = http.view.load_full() else {
+        return record.unread(error::unavailable("this node has no topology yet", Duration::from_secs(5), &http.node));
+    };
+    if http.draining.is_cancelled() {
+        return record.unread(error::unavailable("this node is going down", Duration::from_secs(5), &http.node));
+    }
+    let parsed = match wire::route::Route::parse(parts.method.as_str(), parts.uri.path(), parts.uri.query()) {
+        Ok(parsed) => parsed,
+        Err(refusal) => return record.unread(error::no_route(&refusal)),
+    };
+    let Some(_permit) = permit(&http, &parsed.route) else {
+        return record.unread(error::unavailable("this node is busy", Duration::from_secs(1), &http.node));
+    };
+    let Parsed { route, ns } = parsed;
+    let placed = match namespace::place(&view, route, ns.as_deref()) {
+        Ok(placed) => placed,
+        Err(unknown) => return record.unread(error::oci(StatusCode::NOT_FOUND, &unknown)),
+    };
+    let record = record.route(&placed.route);
+    let mut answered = admitted(&http, &view, placed.route, &parts, body, &record).await;
+    if let Some(namespace) = placed.namespace {
+        header::set(answered.response.headers_mut(), header::OCI_NAMESPACE, &namespace);
+    }
+    record.end(answered)
+}
+
+/// A place among the requests under way. Health has a listener of its own, so nothing here is exempt but what costs nothing.
+fn permit(http: &Http, route: &Route) -> Option<(runtime::limit::Permit, Option<runtime::limit::Permit>)> {
+    let all = http.in_flight.try_acquire()?;
+    let upload = match route {
+        Route::UploadStart { .. } | Route::UploadPatch { .. } | Route::UploadPut { .. } => Some(http.uploads.try_acquire()?),
+        _ => None,
+    };
+    Some((all, upload))
+}
+
+async fn admitted(http: &Http, view: &View, route: Route, parts: &http::request::Parts, body: Body, record: &Record) -> Answered {
+    if let Route::TokenGet | Route::TokenPost | Route::Exchange = route {
+        let response = token::serve(view, &route, parts, body).await;
+        return Answered::refused(response, Outcome::Local);
+    }
+    let peer = parts.extensions.get::<Peer>();
+    let admitted = match admit::admit(view, peer, &parts.headers, &route).await {
+        Ok(admitted) => admitted,
+        Err(refused) => return Answered::refused(refused.into_response(), Outcome::Denied),
+    };
+    record.principal(&admitted.principal);
+    let request = record.request(parts, &admitted);
+    match verb(http, route, &admitted, parts, body, &request, record).await {
+        Ok(answered) => answered,
+        Err(failure) => {
+            record.failed(&failure);
+            let outcome = if matches!(failure, registry::Error::Denied(_)) { Outcome::Denied } else { Outcome::Error };
+            let rule = failure.rule().cloned();
+            Answered { rule, ..Answered::refused(error::response(&failure, &http.node, &request.info.id), outcome) }
+        }
+    }
+}
+
+async fn verb(
+    http: &Http,
+    route: Route,
+    admitted: &admit::Admitted,
+    parts: &http::request::Parts,
+    body: Body,
+    request: &Request,
+    record: &Record,
+) -> Result<Answered, registry::Error> {
+    let given = &parts.headers;
+    match route {
+        Route::Base => Ok(base(&parts.method)),
+        Route::Manifest { repository, reference, verb } => manifest::get(http, &repository, &reference, verb, given, request).await,
+        Route::ManifestPut { repository, reference, tags } => {
+            manifest::put(http, &repository, &reference, &tags, given, body, request).await
+        }
+        Route::ManifestDelete { repository, reference } => manifest::delete(http, &repository, &reference, request).await,
+        Route::Blob { repository, digest, verb } => blob::get(http, &repository, &digest, verb, given, request, record.meter()).await,
+        Route::BlobDelete { repository, digest } => blob::delete(http, &repository, &digest, request).await,
+        Route::UploadStart { repository, mount, from, digest, algorithm } => {
+            let allowed = admitted.may_mount;
+            let mount = mount.zip(from).map(|(digest, from)| Mount { digest, from, allowed });
+            upload::start(http, &repository, upload::Start { mount, digest, algorithm }, body, request).await
+        }
+        Route::UploadPatch { repository, upload } => upload::patch(http, &repository, upload, given, body).await,
+        Route::UploadPut { repository, upload, digest } => upload::put(http, &repository, upload, &digest, given, body).await,
+        Route::UploadStatus { repository, upload } => upload::status(http, &repository, upload).await,
+        Route::UploadCancel { repository, upload } => upload::cancel(http, &repository, upload).await,
+        Route::Tags { repository, page } => list::tags(http, &repository, &page, request).await,
+        Route::Referrers { repository, digest, artifact_type, page } => {
+            list::referrers(http, &repository, &digest, artifact_type.as_deref(), &page, request).await
+        }
+        Route::Catalog { page } => list::catalog(http, &page, |name: &RepositoryName| admitted.may_see(name)).await,
+        Route::TokenGet | Route::TokenPost | Route::Exchange => Err(registry::Error::Invalid {
+            code: Code::Unsupported,
+            message: "the token endpoint is no verb of the registry".to_owned(),
+            detail: serde_json::json!({}),
+        }),
+    }
+}
+
+fn base(method: &Method) -> Answered {
+    let body = if method == Method::HEAD { Body::empty() } else { Body::from("{}") };
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(2));
+    headers.insert(header::API_VERSION, HeaderValue::from_static("registry/2.0"));
+    Answered::local(response, None)
+}
