@@ -6,6 +6,7 @@
 //! - [`tasks`], [`reconcile`], [`single`], [`limit`]: work with an owner, an end and a bound.
 //! - [`file`], [`sql`]: the disk, with a way to break it, and the database.
 //! - [`listener`], [`tls`], [`egress`]: what comes in and what goes out.
+//! - [`metric`], [`telemetry`], [`operational`]: what others may know about the process.
 
 #![warn(missing_docs)]
 
@@ -15,11 +16,14 @@ pub mod egress;
 pub mod file;
 pub mod limit;
 pub mod listener;
+pub mod metric;
+pub mod operational;
 pub mod reconcile;
 pub mod secret;
 pub mod single;
 pub mod sql;
 pub mod tasks;
+pub mod telemetry;
 pub mod tls;
 
 pub use backoff::Backoff;
