@@ -5,13 +5,17 @@
 //! | direction | modules |
 //! |---|---|
 //! | being called | `network`, `authenticate`, `principal`, `decide`, `sign` |
+//! | calling an upstream | `secret` -> `token_source` -> `authenticator` |
 //! | both | `error` |
 
 #![warn(missing_docs)]
 
 pub mod authenticate;
+pub mod authenticator;
 pub mod decide;
 pub mod error;
 pub mod network;
 pub mod principal;
+pub mod secret;
 pub mod sign;
+pub mod token_source;

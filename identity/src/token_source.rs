@@ -1,0 +1,75 @@
+//! What a rule can show its upstream: a proof for this one (rule, upstream), made fresh each time it is asked for.
+//!
+//! The kinds differ only here; `authenticator` turns whatever proof into a registry token. A source is owned by one rule and
+//! never shared, so what it shows cannot be borrowed. *Cannot get a proof* and *may not have one* are different errors.
+//! Source: `spec/identity.md`, "Calling an upstream".
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use runtime::Secret;
+
+pub mod anonymous;
+#[cfg(any(test, feature = "testing"))]
+pub mod conformance;
+#[cfg(any(test, feature = "testing"))]
+pub mod fixed;
+pub mod password;
+
+pub use anonymous::Anonymous;
+pub use password::Password;
+
+/// What is shown to an upstream or its token service.
+#[derive(Debug, Clone)]
+pub enum Proof {
+    /// Nothing: the rule calls as nobody.
+    None,
+    /// A user name and a password, for Basic or the Docker token protocol.
+    Password {
+        /// The user name: some registries put a key's id there, so it is not printed either.
+        username: Secret,
+        /// The password.
+        password: Secret,
+    },
+}
+
+/// A proof and which one of its source's it is.
+#[derive(Debug, Clone)]
+pub struct Presented {
+    /// The proof.
+    pub proof: Proof,
+    /// Changes whenever the proof changes (a rotated password): tokens got by an earlier one are no longer used.
+    pub version: u64,
+}
+
+/// Why there is no proof.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The secret cannot be read.
+    #[error("the credential cannot be read: {0}")]
+    Secret(#[from] crate::secret::Unavailable),
+    /// Whoever gives the proof cannot be asked.
+    #[error("no token of our own: {detail}")]
+    Away {
+        /// What was seen, without secrets.
+        detail: String,
+        /// When to ask again, if it said so.
+        retry_after: Option<Duration>,
+    },
+    /// The identity may not be used by this rule on this node.
+    #[error("the identity may not be used: {detail}")]
+    NotAttached {
+        /// What was seen, without secrets.
+        detail: String,
+    },
+}
+
+/// Gives proofs for one (rule, upstream). Implementations pass `conformance`.
+#[async_trait]
+pub trait TokenSource: Send + Sync + 'static {
+    /// The kind, for status and logs: `anonymous`, `password`, …
+    fn kind(&self) -> &'static str;
+
+    /// The proof that is valid now. Bounded in time by the implementation; safe to drop.
+    async fn proof(&self) -> Result<Presented, Error>;
+}
