@@ -101,10 +101,18 @@ impl Clock {
     }
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place where monotonic time is read"
+)]
 fn read_monotonic() -> Instant {
     Instant::now()
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place where wall time is read"
+)]
 fn read_wall_ms() -> i64 {
     let now = SystemTime::now();
     match now.duration_since(UNIX_EPOCH) {

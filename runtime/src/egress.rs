@@ -94,6 +94,10 @@ impl Options {
         })
     }
 
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one maker of outgoing HTTP clients"
+    )]
     fn builder(
         self,
         policy: Policy,

@@ -4,7 +4,7 @@
 //!
 //! - [`clock`], [`backoff`], [`secret`]: time, delays, values that cannot be printed.
 //! - [`tasks`], [`reconcile`], [`single`], [`limit`]: work with an owner, an end and a bound.
-//! - [`file`], [`sql`]: the disk, with a way to break it, and the database.
+//! - [`mod@file`], [`sql`]: the disk, with a way to break it, and the database.
 //! - [`listener`], [`tls`], [`egress`]: what comes in and what goes out.
 //! - [`metric`], [`telemetry`], [`operational`]: what others may know about the process.
 

@@ -83,6 +83,10 @@ impl Tasks {
     ///
     /// Dropping the handle detaches the task but does not free it of its owner. After [`Tasks::abort`] or a [`Tasks::drain`]
     /// whose deadline passed, a new task is aborted at once.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that spawns, with an owner"
+    )]
     pub fn spawn<F>(&self, name: &'static str, future: F) -> JoinHandle<F::Output>
     where
         F: Future + Send + 'static,

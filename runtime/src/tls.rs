@@ -5,8 +5,10 @@
 //! files are replaced one after the other. Client certificates are asked for only when somebody can judge them; one that the judge
 //! does not know counts as none, so an agent or browser with a certificate of its own still gets in as a stranger.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -99,7 +101,8 @@ impl Config {
 
     /// Reads the certificate and starts watching it as a task of `tasks`. Blocks for two small files.
     pub fn build(self, tasks: &Tasks, clock: &Clock) -> Result<Server, Error> {
-        let current = Arc::new(Current(ArcSwap::from_pointee(self.load()?)));
+        let seen = self.fingerprint();
+        let current = Arc::new(Current::new(self.load()?, seen));
         let server = Server::over(
             Arc::clone(&current) as Arc<dyn ResolvesServerCert>,
             self.trust.clone(),
@@ -124,27 +127,24 @@ impl Config {
     fn watch(self, current: Arc<Current>, tasks: &Tasks, clock: &Clock) {
         let config = Arc::new(self);
         let blocking = tasks.clone();
-        let mut seen = config.stamp();
         let reconciler = Reconciler::new("tls-reload", config.reload);
         reconciler.start(tasks, clock, move || {
-            let stamp = config.stamp();
-            let changed = std::mem::replace(&mut seen, stamp) != seen;
             let (config, current) = (Arc::clone(&config), Arc::clone(&current));
-            let blocking = blocking.clone();
-            async move {
-                if changed {
-                    let reload =
-                        blocking.spawn_blocking("tls-read", move || config.reload(&current));
-                    let _ = reload.await;
-                }
-            }
+            let look = blocking.spawn_blocking("tls-read", move || config.reload(&current));
+            // Should the look panic, the next turn looks again.
+            async move { drop(look.await) }
         });
     }
 
+    /// A file that changes between the fingerprint and the load is seen as changed again at the next turn.
     fn reload(&self, current: &Current) {
+        let found = self.fingerprint();
+        if current.seen.swap(found, Ordering::Relaxed) == found {
+            return;
+        }
         match self.load() {
             Ok(pair) => {
-                current.0.store(Arc::new(pair));
+                current.pair.store(Arc::new(pair));
                 tracing::info!(certificate = %self.certificate.display(), "certificate reloaded");
             }
             // The other file of the pair is about to change too, or somebody must look.
@@ -156,12 +156,13 @@ impl Config {
         }
     }
 
-    /// What changes when a file does. Two calls of `stat`, on local disk: not worth a hop to another thread.
-    fn stamp(&self) -> [Option<(std::time::SystemTime, u64)>; 2] {
-        [&self.certificate, &self.key].map(|path| {
-            let metadata = std::fs::metadata(path).ok()?;
-            Some((metadata.modified().ok()?, metadata.len()))
-        })
+    /// What changes when the files do: their content, since two writes within one tick of the file system's clock look alike.
+    fn fingerprint(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        for path in [&self.certificate, &self.key] {
+            read(path).ok().as_deref().hash(&mut hasher);
+        }
+        hasher.finish()
     }
 }
 
@@ -181,10 +182,7 @@ impl Server {
             },
             Unusable::Pair(source) => Error::Unusable(source),
         })?;
-        Ok(Self::over(
-            Arc::new(Current(ArcSwap::from_pointee(pair))),
-            None,
-        ))
+        Ok(Self::over(Arc::new(Current::new(pair, 0)), None))
     }
 
     fn over(certificate: Arc<dyn ResolvesServerCert>, trust: Option<Trust>) -> Self {
@@ -220,11 +218,24 @@ impl std::fmt::Debug for Server {
 }
 
 #[derive(Debug)]
-struct Current(ArcSwap<CertifiedKey>);
+struct Current {
+    pair: ArcSwap<CertifiedKey>,
+    /// The fingerprint of the files last looked at, usable or not.
+    seen: AtomicU64,
+}
+
+impl Current {
+    fn new(pair: CertifiedKey, seen: u64) -> Self {
+        Self {
+            pair: ArcSwap::from_pointee(pair),
+            seen: AtomicU64::new(seen),
+        }
+    }
+}
 
 impl ResolvesServerCert for Current {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.0.load_full())
+        Some(self.pair.load_full())
     }
 }
 
@@ -260,64 +271,4 @@ fn read(path: &Path) -> Result<zeroize::Zeroizing<Vec<u8>>, Error> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn self_signed() -> (String, String) {
-        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-        (made.cert.pem(), made.signing_key.serialize_pem())
-    }
-
-    fn write(config: &Config, (certificate, key): &(String, String)) {
-        std::fs::write(&config.certificate, certificate).unwrap();
-        std::fs::write(&config.key, key).unwrap();
-    }
-
-    fn in_force(current: &Current) -> CertificateDer<'static> {
-        current.0.load().cert[0].clone()
-    }
-
-    #[test]
-    fn a_changed_pair_is_taken_and_a_mismatched_one_is_not() {
-        let dir = tempfile::tempdir().unwrap();
-        let config = Config::new(dir.path().join("cert.pem"), dir.path().join("key.pem"));
-        write(&config, &self_signed());
-        let current = Current(ArcSwap::from_pointee(config.load().unwrap()));
-        let first = in_force(&current);
-
-        let next = self_signed();
-        std::fs::write(&config.certificate, &next.0).unwrap();
-        config.reload(&current);
-        assert_eq!(
-            in_force(&current),
-            first,
-            "the new certificate with the old key"
-        );
-        std::fs::write(&config.key, &next.1).unwrap();
-        config.reload(&current);
-        assert_ne!(in_force(&current), first);
-    }
-
-    #[test]
-    fn what_is_wrong_with_a_file_is_said_with_its_name() {
-        let dir = tempfile::tempdir().unwrap();
-        let config = Config::new(dir.path().join("cert.pem"), dir.path().join("key.pem"));
-        let missing = config.load().unwrap_err();
-        assert!(missing.to_string().contains("cert.pem"), "{missing}");
-        write(&config, &("no pem".to_owned(), self_signed().1));
-        let garbage = config.load().unwrap_err();
-        assert!(
-            garbage
-                .to_string()
-                .ends_with("cert.pem holds no usable certificate"),
-            "{garbage}"
-        );
-        assert!(Server::fixed(self_signed().0.as_bytes(), self_signed().1.as_bytes()).is_err());
-    }
-
-    #[test]
-    fn installing_twice_does_no_harm() {
-        install_crypto();
-        install_crypto();
-    }
-}
+mod tests;

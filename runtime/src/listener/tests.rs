@@ -184,6 +184,40 @@ async fn a_client_that_stops_reading_is_cut_and_one_that_reads_is_not() {
 }
 
 #[tokio::test]
+async fn an_http_2_client_that_opens_no_window_is_cut() {
+    let chunk = Bytes::from(vec![0; 1 << 20]);
+    let router = Router::new().route(
+        "/",
+        get(|| async move {
+            let chunks =
+                futures_util::stream::repeat_with(move || Ok::<_, io::Error>(chunk.clone()));
+            AxumBody::from_stream(chunks)
+        }),
+    );
+    let rig = rig(router, |_| {}).await;
+    let stream = hyper_util::rt::TokioIo::new(rig.connect().await);
+    let executor = hyper_util::rt::TokioExecutor::new();
+    let (mut client, connection) = hyper::client::conn::http2::handshake(executor, stream)
+        .await
+        .unwrap();
+    rig.tasks.spawn("client", connection);
+    let request = Request::get(format!("http://{}/", rig.addr))
+        .body(AxumBody::empty())
+        .unwrap();
+    let answer = client.send_request(request).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    // The body is held and never asked for, so the stream's window stays shut while the socket is free.
+    for _ in 0..2_000 {
+        rig.clock.advance(Duration::from_secs(1));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        if rig.counts.cut() == 1 {
+            return;
+        }
+    }
+    unreachable!("a client that opens no window is kept for ever");
+}
+
+#[tokio::test]
 async fn ambiguous_requests_never_reach_the_service() {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let record = Arc::clone(&seen);

@@ -40,6 +40,9 @@ pub enum Error {
         /// The newest version this release knows.
         known: i64,
     },
+    /// Another write of the same transaction met a full or failing disk, and SQLite undid them all. Trying again is right.
+    #[error("the database undid this write together with one that failed")]
+    RolledBack,
     /// The closure panicked and was rolled back.
     #[error("work on the database panicked")]
     Panicked,

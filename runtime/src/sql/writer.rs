@@ -147,7 +147,7 @@ fn run_all(connection: &Connection, batch: &mut [Box<dyn Job>]) -> Result<(), Er
         execute(connection, "SAVEPOINT one")?;
         let keep = job.run(connection);
         if connection.is_autocommit() {
-            return Err(rolled_back());
+            return Err(Error::RolledBack);
         }
         if !keep {
             execute(connection, "ROLLBACK TO one")?;
@@ -160,12 +160,6 @@ fn run_all(connection: &Connection, batch: &mut [Box<dyn Job>]) -> Result<(), Er
 fn execute(connection: &Connection, sql: &str) -> Result<(), Error> {
     connection.prepare_cached(sql)?.execute(())?;
     Ok(())
-}
-
-/// What the others in a batch hear when one statement made SQLite undo everything. Such a rollback means a full or failing disk.
-fn rolled_back() -> Error {
-    let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL);
-    rusqlite::Error::SqliteFailure(code, Some("the transaction was rolled back".to_owned())).into()
 }
 
 #[cfg(test)]
