@@ -12,7 +12,7 @@ use crate::{
 fn request() -> Request {
     Request {
         info: std::sync::Arc::default(),
-        trace: runtime::telemetry::TraceContext::default(),
+        trace: runtime::telemetry::TraceContext::fresh(),
         hops: wire::hops::Hops::default(),
         no_cache: false,
     }
