@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use wire::{
-    assignment::Assignment,
+    assignment::{Assignee, Assignment},
     name::{AccountName, CredentialName, IdentityName, IssuerName, MeshName, NodeName},
     secret_ref::SecretRef,
 };
@@ -48,10 +48,32 @@ pub struct Topology {
     pub upstreams: BTreeMap<String, Upstream>,
     /// Mesh-wide role assignments (those that name no node).
     pub access: Vec<Assignment>,
+    /// Who may put which identities into rules (the role `identity-user`).
+    pub identity_users: Vec<IdentityUser>,
+    /// Set when this is what one node needs, and not the whole mesh.
+    pub slice: Option<SliceOf>,
+}
+
+/// Somebody who may put identities into rules.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdentityUser {
+    /// Who.
+    pub to: Assignee,
+    /// Which identities.
+    pub identities: Vec<IdentityName>,
+}
+
+/// What a slice says about its node that cannot be seen from the rest of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SliceOf {
+    /// The node it is for.
+    pub node: NodeName,
+    /// How far that node is from its root.
+    pub tier: u8,
 }
 
 /// Where the control plane is.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Control {
     /// Its API's public address.
     pub endpoint: String,
@@ -62,7 +84,7 @@ pub struct Control {
 }
 
 /// An OIDC issuer.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Issuer {
     /// Its URL, exact: a trailing slash counts.
     pub url: String,
@@ -83,7 +105,7 @@ pub struct Issuer {
 }
 
 /// Where an issuer's keys are when discovery is not used.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum IssuerKeys {
     /// A URL.
     Uri(String),
@@ -101,6 +123,9 @@ impl Topology {
     /// How far a node is from its root: 1 for a hub, at most 3.
     #[must_use]
     pub fn tier(&self, name: &NodeName) -> u8 {
+        if let Some(slice) = self.slice.as_ref().filter(|slice| slice.node == *name) {
+            return slice.tier;
+        }
         let mut tier = 1;
         let mut at = self.nodes.get(name);
         while let Some(parent) = at.and_then(|n| n.parent.as_ref()).filter(|_| tier < 3) {

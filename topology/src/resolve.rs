@@ -2,29 +2,34 @@
 //!
 //! Fixed rules are one lookup. Wildcards are one lookup for each path component, longest prefix first, so the cost is the
 //! length of the path and not the number of rules. At most one rule can answer: wildcards of a node never overlap.
-//! Source: `spec/topology.md`, "A fixed rule beats a wildcard".
+//! The same holds for finding a rule by where its chain ends (`ns`), where the first rule by name wins among equals.
+//! Sources: `spec/topology.md`, "A fixed rule beats a wildcard"; `spec/pull-through.md`, "Ways in".
 
 use std::{collections::HashMap, sync::Arc};
 
 use wire::{pattern::Pattern, repository::RepositoryName};
 
-use crate::model::{Rule, SharedRule};
+use crate::{
+    model::{SharedRule, rule::Origin},
+    value,
+};
 
 /// The rules of one node, indexed for resolution.
 #[derive(Debug, Default)]
 pub struct Resolver {
-    fixed: HashMap<RepositoryName, SharedRule>,
-    below: HashMap<String, SharedRule>,
-    all: Option<SharedRule>,
+    targets: Paths<SharedRule>,
+    ends: HashMap<String, Paths<(SharedRule, usize)>>,
 }
 
-/// The answer: a rule, and the repository's name at its upstream.
+/// The answer: a rule, and the repository's names on both sides of it.
 #[derive(Debug, Clone)]
 pub struct Resolved {
     /// The rule.
     pub rule: SharedRule,
     /// The repository's name at the upstream.
     pub source: RepositoryName,
+    /// The repository's name on this node.
+    pub repository: RepositoryName,
 }
 
 impl Resolver {
@@ -33,13 +38,10 @@ impl Resolver {
     pub fn new(rules: &[SharedRule]) -> Self {
         let mut this = Self::default();
         for rule in rules {
-            match &rule.target {
-                Pattern::Exact(name) => drop(this.fixed.insert(name.clone(), Arc::clone(rule))),
-                Pattern::Below(path) => drop(
-                    this.below
-                        .insert(path.as_str().to_owned(), Arc::clone(rule)),
-                ),
-                Pattern::All => this.all = Some(Arc::clone(rule)),
+            this.targets.insert(&rule.target, Arc::clone(rule));
+            for (number, origin) in rule.origins.iter().enumerate() {
+                let ends = this.ends.entry(origin.host.clone()).or_default();
+                ends.insert(&origin.repositories, (Arc::clone(rule), number));
             }
         }
         this
@@ -48,22 +50,86 @@ impl Resolver {
     /// The rule that covers `repository`, and its name upstream; `None` when no rule does or the mapped name is illegal.
     #[must_use]
     pub fn resolve(&self, repository: &RepositoryName) -> Option<Resolved> {
-        let rule = self.rule(repository)?;
+        let rule = self.targets.get(repository)?;
         let source = rule.target.map(repository, &rule.source.repositories)?;
         Some(Resolved {
             rule: Arc::clone(rule),
             source,
+            repository: repository.clone(),
         })
     }
 
-    fn rule(&self, repository: &RepositoryName) -> Option<&Arc<Rule>> {
-        if let Some(rule) = self.fixed.get(repository) {
-            return Some(rule);
+    /// The rule for `repository` of the registry `host` (`HOST[:PORT]`, as a client names it in `ns`): the one whose chain of
+    /// upstreams ends at that host and repository; else the one whose target is `repository` and whose chain ends at that host,
+    /// since containerd sends `ns` with `override_path` too. `None` when no rule covers it.
+    #[must_use]
+    pub fn resolve_from(&self, host: &str, repository: &RepositoryName) -> Option<Resolved> {
+        let host = value::host(host)?;
+        let by_end = self.ends.get(&host).and_then(|ends| {
+            let (rule, number) = ends.get(repository)?;
+            let origin = rule.origins.get(*number)?;
+            let source = origin.repositories.map(repository, &origin.via)?;
+            let here = rule.source.repositories.map(&source, &rule.target)?;
+            // A more specific rule on this node may stand before this one; what the path resolves to is what counts.
+            let resolved = self.resolve(&here)?;
+            Arc::ptr_eq(&resolved.rule, rule).then_some(resolved)
+        });
+        by_end.or_else(|| {
+            let resolved = self.resolve(repository)?;
+            let ends_there =
+                |origin: &Origin| origin.host == host && origin.via.covers(&resolved.source);
+            resolved
+                .rule
+                .origins
+                .iter()
+                .any(ends_there)
+                .then_some(resolved)
+        })
+    }
+}
+
+/// Values by pattern, found by name: exact first, then the longest path.
+#[derive(Debug)]
+struct Paths<T> {
+    exact: HashMap<RepositoryName, T>,
+    below: HashMap<String, T>,
+    all: Option<T>,
+}
+
+impl<T> Default for Paths<T> {
+    fn default() -> Self {
+        Self {
+            exact: HashMap::new(),
+            below: HashMap::new(),
+            all: None,
         }
-        let mut path = repository.as_str();
+    }
+}
+
+impl<T> Paths<T> {
+    /// Of several with one pattern the first stays.
+    fn insert(&mut self, pattern: &Pattern, value: T) {
+        match pattern {
+            Pattern::Exact(name) => {
+                self.exact.entry(name.clone()).or_insert(value);
+            }
+            Pattern::Below(path) => {
+                self.below.entry(path.as_str().to_owned()).or_insert(value);
+            }
+            Pattern::All => {
+                self.all.get_or_insert(value);
+            }
+        }
+    }
+
+    fn get(&self, name: &RepositoryName) -> Option<&T> {
+        if let Some(value) = self.exact.get(name) {
+            return Some(value);
+        }
+        let mut path = name.as_str();
         while let Some((parent, _)) = path.rsplit_once('/') {
-            if let Some(rule) = self.below.get(parent) {
-                return Some(rule);
+            if let Some(value) = self.below.get(parent) {
+                return Some(value);
             }
             path = parent;
         }

@@ -1,6 +1,6 @@
 //! A cache rule on one node.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use wire::{
     name::{CredentialName, IdentityName, NodeName, RuleName},
@@ -11,7 +11,7 @@ use wire::{
 use crate::glob::Glob;
 
 /// A rule instance: target repositories on a node are filled from source repositories on an upstream.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Rule {
     /// Its name.
     pub name: RuleName,
@@ -31,6 +31,19 @@ pub struct Rule {
     pub referrers: Referrers,
     /// Whether it is in force.
     pub enabled: bool,
+    /// Where its chain of upstreams ends; several ends when an upstream node fills its repositories from several places.
+    pub origins: Arc<[Origin]>,
+}
+
+/// One end of a rule's chain of upstreams.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Origin {
+    /// The registry at the end: `HOST[:PORT]`, the login server when it is a node.
+    pub host: String,
+    /// Its repositories.
+    pub repositories: Pattern,
+    /// The same repositories by the names that the rule's own upstream has for them.
+    pub via: Pattern,
 }
 
 /// An upstream and the repositories there.

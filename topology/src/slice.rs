@@ -1,0 +1,185 @@
+//! What one node needs of a topology, as a topology document of its own.
+//!
+//! Its own rules, role assignments and webhooks; the identities, credential sets, accounts and issuers that these name; the
+//! endpoints of the nodes that its rules ask; nothing else of other nodes. What follows from the rest of the mesh and could not
+//! be seen from the slice (tier, where chains of rules end) is in the section `slice`. Selectors are written out as this node's
+//! name and `parent://` as the node it is, so that the slice means the same without the mesh.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use wire::{
+    assignment::{Assignee, Assignment},
+    name::{AccountName, CredentialName, IdentityName, IssuerName, NodeName},
+};
+
+use crate::{
+    document::{Document, Entries, Selector, Slice, slice::Origin, value::OneOrMany},
+    model::{
+        Node, Topology,
+        identity::IdentityKind,
+        rule::{Authentication, UpstreamRef},
+    },
+    place::At,
+};
+
+mod access;
+mod node;
+mod rule;
+mod section;
+
+pub(crate) use access::{assignee, assignment};
+pub(crate) use node::{bare, node};
+pub(crate) use rule::rule;
+pub(crate) use section::{account, control, credential, identity, issuer, upstream, webhook};
+
+pub(crate) fn text(value: impl ToString) -> Option<At<String>> {
+    Some(At::made(value.to_string()))
+}
+
+pub(crate) fn key(name: impl ToString) -> At<String> {
+    At::made(name.to_string())
+}
+
+/// The slice of node `name`; `None` when there is no such node. `load_slice` reads its text.
+#[must_use]
+pub fn slice(topology: &Topology, name: &NodeName) -> Option<Document> {
+    let own = topology.nodes.get(name)?;
+    let on = Selector::Names(OneOrMany::One(key(name)));
+    let needs = Needs::of(topology, own);
+    let mut nodes = pick(&topology.nodes, |other| needs.nodes.contains(other), bare);
+    nodes.insert(key(name), node(own));
+    let everybody = needs.everybody;
+    Some(Document {
+        version: Some(At::made(1)),
+        mesh: text(&topology.mesh),
+        control: topology.control.as_ref().map(control),
+        nodes,
+        identities: pick(
+            &topology.identities,
+            |name| needs.identities.contains(name),
+            |identity_| identity(identity_, identity_.on.contains(name).then(|| on.clone())),
+        ),
+        credentials: pick(
+            &topology.credentials,
+            |name| needs.credentials.contains(name),
+            credential,
+        ),
+        rules: (own.rules.iter())
+            .map(|own| (key(&own.name), rule(own, on.clone())))
+            .collect(),
+        issuers: pick(
+            &topology.issuers,
+            |name| everybody || needs.issuers.contains(name),
+            issuer,
+        ),
+        accounts: pick(
+            &topology.accounts,
+            |name| everybody || needs.accounts.contains(name),
+            account,
+        ),
+        access: (own.access.iter())
+            .map(|given| assignment(given, Some(on.clone())))
+            .collect(),
+        upstreams: pick(
+            &topology.upstreams,
+            |host| needs.upstreams.contains(host),
+            upstream,
+        ),
+        webhooks: (own.webhooks.iter())
+            .map(|own| (key(&own.name), webhook(own, on.clone())))
+            .collect(),
+        slice: Some(At::made(facts(topology, own))),
+    })
+}
+
+fn pick<N: Ord + fmt::Display, T, W>(
+    all: &BTreeMap<N, T>,
+    needed: impl Fn(&N) -> bool,
+    write: impl Fn(&T) -> W,
+) -> Entries<W> {
+    all.iter()
+        .filter(|(name, _)| needed(name))
+        .map(|(name, value)| (key(name), write(value)))
+        .collect()
+}
+
+/// What a node's own sections name.
+#[derive(Default)]
+struct Needs {
+    nodes: BTreeSet<NodeName>,
+    identities: BTreeSet<IdentityName>,
+    credentials: BTreeSet<CredentialName>,
+    upstreams: BTreeSet<String>,
+    accounts: BTreeSet<AccountName>,
+    issuers: BTreeSet<IssuerName>,
+    /// Whether `authenticated` has a role, so that every account and issuer counts.
+    everybody: bool,
+}
+
+impl Needs {
+    fn of(topology: &Topology, node: &Node) -> Self {
+        let mut needs = Self::default();
+        needs.nodes.extend(node.parent.clone());
+        for rule in &node.rules {
+            match &rule.source.upstream {
+                UpstreamRef::Node(upstream) => drop(needs.nodes.insert(upstream.clone())),
+                UpstreamRef::Host(host) => drop(needs.upstreams.insert(host.clone())),
+            }
+            match &rule.authentication {
+                Authentication::Anonymous => {}
+                Authentication::Identity(name) => needs.identity(topology, name),
+                Authentication::Credentials(name) => {
+                    needs.credentials.insert(name.clone());
+                    let set = topology.credentials.get(name);
+                    if let Some(reader) = set.and_then(|set| set.identity.as_ref()) {
+                        needs.identity(topology, reader);
+                    }
+                }
+            }
+        }
+        for given in &node.access {
+            needs.assignee(given);
+        }
+        needs
+    }
+
+    /// An identity, and the one whose token is its assertion.
+    fn identity(&mut self, topology: &Topology, name: &IdentityName) {
+        self.identities.insert(name.clone());
+        let identity = topology.identities.get(name);
+        if let Some(IdentityKind::Federated(federation)) = identity.map(|i| &i.kind) {
+            self.identities.extend(federation.assertion.clone());
+        }
+    }
+
+    fn assignee(&mut self, given: &Assignment) {
+        match &given.to {
+            Assignee::Authenticated => self.everybody = true,
+            Assignee::Account(name) => drop(self.accounts.insert(name.clone())),
+            Assignee::Claims { issuer, .. } => drop(self.issuers.insert(issuer.clone())),
+            // Known by grant and certificate; nothing of theirs is needed here.
+            Assignee::Anonymous | Assignee::Identity(_) | Assignee::Node(_) => {}
+        }
+    }
+}
+
+fn facts(topology: &Topology, node: &Node) -> Slice {
+    let to_nodes =
+        (node.rules.iter()).filter(|rule| matches!(rule.source.upstream, UpstreamRef::Node(_)));
+    Slice {
+        node: text(&node.name),
+        tier: Some(At::made(u64::from(topology.tier(&node.name)))),
+        origins: to_nodes
+            .map(|rule| {
+                let ends = rule.origins.iter().map(|end| Origin {
+                    source: text(format_args!("{}/{}", end.host, end.repositories)),
+                    via: text(&end.via),
+                });
+                (key(&rule.name), ends.collect())
+            })
+            .collect(),
+    }
+}
