@@ -7,7 +7,9 @@
 //! the world; `app` composes.
 
 pub mod event;
+pub mod metric;
 pub mod request;
 pub mod rule;
+pub mod settings;
 pub mod store;
 pub mod upstream;
