@@ -24,7 +24,6 @@ use wire::{
 use crate::store::metadata::{EventRecord, Op, Version, record::RequestInfo};
 
 pub mod attempt;
-pub mod deliver;
 
 /// What a recorder must know of a webhook.
 #[derive(Debug, Clone)]

@@ -7,9 +7,8 @@
 //! the world; `app` composes.
 
 pub mod event;
-pub mod metric;
+pub mod fill;
 pub mod request;
 pub mod rule;
-pub mod settings;
 pub mod store;
 pub mod upstream;
