@@ -310,6 +310,12 @@ impl Authenticate {
         self.passwords.warm(accounts).await
     }
 
+    /// The reader of time that lives and tries are measured by.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
     fn bearer(
         &self,
         local: Local<'_>,

@@ -24,6 +24,7 @@ use wire::{
 use crate::store::metadata::{EventRecord, Op, Version, record::RequestInfo};
 
 pub mod attempt;
+pub mod deliver;
 
 /// What a recorder must know of a webhook.
 #[derive(Debug, Clone)]

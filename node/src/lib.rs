@@ -8,7 +8,9 @@
 
 pub mod event;
 pub mod fill;
+pub mod metric;
 pub mod request;
 pub mod rule;
+pub mod settings;
 pub mod store;
 pub mod upstream;

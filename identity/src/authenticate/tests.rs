@@ -22,7 +22,11 @@ fn parse(lines: &[&str]) -> Result<Option<String>, Refused> {
 #[test]
 fn a_header_is_one_of_two_schemes_or_refused() {
     use Refused::{Malformed, Scheme};
-    let cases: &[(&[&str], Result<Option<&str>, Refused>)] = &[
+    type Case = (
+        &'static [&'static str],
+        Result<Option<&'static str>, Refused>,
+    );
+    let cases: &[Case] = &[
         (&[], Ok(None)),
         (&["Basic Y2k6cGFzczp3b3Jk"], Ok(Some("basic ci pass:word"))),
         (&["basic  Y2k6cGFzczp3b3Jk"], Ok(Some("basic ci pass:word"))),

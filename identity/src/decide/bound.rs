@@ -35,6 +35,20 @@ impl Bound {
             .is_some_and(|rights| rights.allow(action))
     }
 
+    /// What of it `other` lets through too.
+    #[must_use]
+    pub fn within(&self, other: &Self) -> Self {
+        let mut both = Self {
+            catalog: self.catalog && other.catalog,
+            ..Self::default()
+        };
+        for (name, rights) in &self.repositories {
+            let others = other.repositories.get(name).copied().unwrap_or_default();
+            both.add(name.clone(), *rights & others);
+        }
+        both
+    }
+
     /// The same as scopes, for the answer of a token request.
     #[must_use]
     pub fn scopes(&self) -> Vec<Scope> {

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, future::join_all};
 use runtime::{clock::Clock, egress, reconcile::Reconciler, secret::Secret, tasks::Tasks};
 use wire::{name::WebhookName, secret_ref::SecretRef, time::WallTime};
 
@@ -50,8 +50,23 @@ pub struct Deliveries {
 impl Deliveries {
     /// With no webhooks yet.
     #[must_use]
-    pub fn new(store: Store, recorder: Recorder, clock: Clock, metrics: Metrics, secrets: ReadSecret, tasks: &Tasks) -> Self {
-        Self { store, recorder, clock, metrics, secrets, tasks: tasks.child("webhooks"), running: Mutex::default() }
+    pub fn new(
+        store: Store,
+        recorder: Recorder,
+        clock: Clock,
+        metrics: Metrics,
+        secrets: ReadSecret,
+        tasks: &Tasks,
+    ) -> Self {
+        Self {
+            store,
+            recorder,
+            clock,
+            metrics,
+            secrets,
+            tasks: tasks.child("webhooks"),
+            running: Mutex::default(),
+        }
     }
 
     /// Puts these webhooks in force: new and changed ones start, others stop. What waits in the outbox stays there.
@@ -67,8 +82,12 @@ impl Deliveries {
         for webhook in webhooks.iter().filter(|w| w.enabled) {
             if !running.contains_key(&webhook.name) {
                 match self.start(webhook) {
-                    Ok(tasks) => drop(running.insert(webhook.name.clone(), (webhook.clone(), tasks))),
-                    Err(reason) => tracing::error!(webhook = %webhook.name, reason, "this webhook cannot be called"),
+                    Ok(tasks) => {
+                        drop(running.insert(webhook.name.clone(), (webhook.clone(), tasks)))
+                    }
+                    Err(reason) => {
+                        tracing::error!(webhook = %webhook.name, reason, "this webhook cannot be called")
+                    }
                 }
             }
         }
@@ -77,14 +96,28 @@ impl Deliveries {
     fn start(&self, webhook: &topology::model::Webhook) -> Result<Tasks, String> {
         let url = url::Url::parse(&webhook.url).map_err(|e| e.to_string())?;
         let host = url.host_str().ok_or("its URL has no host")?;
-        let options = egress::Options { policy: egress::Policy::naming([host]), ..egress::Options::default() };
-        let client = egress::Client::new(&options).map_err(|e| e.to_string())?;
-        let target = Arc::new(Target { webhook: webhook.clone(), url, client, secrets: Arc::clone(&self.secrets) });
+        let options = egress::Options {
+            policy: egress::Policy::naming([host]),
+            ..egress::Options::default()
+        };
+        let client = options.build().map_err(|e| e.to_string())?;
+        let target = Arc::new(Target {
+            webhook: webhook.clone(),
+            url,
+            client,
+            secrets: Arc::clone(&self.secrets),
+        });
         let tasks = self.tasks.child(webhook.name.as_str());
-        let (store, clock, metrics) = (self.store.clone(), self.clock.clone(), self.metrics.clone());
+        let (store, clock, metrics) =
+            (self.store.clone(), self.clock.clone(), self.metrics.clone());
         let every = Duration::from_secs(1);
         let nudge = Reconciler::new("webhook", every).start(&tasks, &self.clock, move || {
-            let (target, store, clock, metrics) = (Arc::clone(&target), store.clone(), clock.clone(), metrics.clone());
+            let (target, store, clock, metrics) = (
+                Arc::clone(&target),
+                store.clone(),
+                clock.clone(),
+                metrics.clone(),
+            );
             async move { run(&target, &store, &clock, &metrics).await }
         });
         let (mut news, token) = (self.recorder.news(), tasks.token());
@@ -114,31 +147,52 @@ async fn run(target: &Target, store: &Store, clock: &Clock, metrics: &Metrics) {
     loop {
         let pending = match store.metadata().pending_events(name, WINDOW).await {
             Ok(pending) => pending,
-            Err(error) => return tracing::warn!(webhook = %name, %error, "the outbox cannot be read; trying again"),
+            Err(error) => {
+                return tracing::warn!(webhook = %name, %error, "the outbox cannot be read; trying again");
+            }
         };
         let now = WallTime(clock.wall_ms());
         let due = attempt::due(&pending, now, PARALLEL);
         if due.is_empty() {
             break;
         }
-        let batch = due.into_iter().filter_map(|index| pending.get(index));
-        let ops: Vec<Op> = stream::iter(batch)
-            .map(|(event, delivery)| async move { Op::PutDelivery(send(target, event, delivery, clock, metrics).await) })
-            .buffer_unordered(PARALLEL)
-            .collect()
-            .await;
+        let mut sends = Vec::new();
+        for (event, delivery) in due.into_iter().filter_map(|index| pending.get(index)) {
+            sends.push(send(target, event, delivery, clock, metrics));
+        }
+        let ops = join_all(sends)
+            .await
+            .into_iter()
+            .map(Op::PutDelivery)
+            .collect();
         if let Err(error) = store.metadata().commit(ops).await {
             return tracing::warn!(webhook = %name, %error, "deliveries cannot be recorded; they will be repeated");
         }
     }
     let old = WallTime(clock.wall_ms()).minus(KEEP);
-    if store.metadata().deliveries(name, 1).await.is_ok_and(|d| d.iter().any(|(e, _)| e.recorded_at < old)) {
-        let _ = store.metadata().commit(vec![Op::ForgetDeliveries(old)]).await;
+    if store
+        .metadata()
+        .deliveries(name, 1)
+        .await
+        .is_ok_and(|d| d.iter().any(|(e, _)| e.recorded_at < old))
+    {
+        let _ = store
+            .metadata()
+            .commit(vec![Op::ForgetDeliveries(old)])
+            .await;
     }
 }
 
-async fn send(target: &Target, event: &EventRecord, delivery: &Delivery, clock: &Clock, metrics: &Metrics) -> Delivery {
-    let answer = tokio::time::timeout(DEADLINE, post(target, event)).await.unwrap_or_else(|_| Err("no answer within 10 s".to_owned()));
+async fn send(
+    target: &Target,
+    event: &EventRecord,
+    delivery: &Delivery,
+    clock: &Clock,
+    metrics: &Metrics,
+) -> Delivery {
+    let answer = tokio::time::timeout(DEADLINE, post(target, event))
+        .await
+        .unwrap_or_else(|_| Err("no answer within 10 s".to_owned()));
     let now = WallTime(clock.wall_ms());
     let after = attempt::after(delivery, event.recorded_at, &answer, now, rand::random());
     let result = match after.state {
@@ -146,7 +200,9 @@ async fn send(target: &Target, event: &EventRecord, delivery: &Delivery, clock: 
         DeliveryState::Failed => "failed",
         DeliveryState::Pending => "retry",
     };
-    metrics.webhook_deliveries.with_label_values(&[target.webhook.name.as_str(), result]).inc();
+    metrics
+        .webhook_deliveries
+        .inc([target.webhook.name.as_str(), result]);
     if after.state != DeliveryState::Delivered {
         tracing::warn!(webhook = %target.webhook.name, event = %event.id, attempts = after.attempts, response = after.response, "the receiver did not take an event");
     }
@@ -154,16 +210,28 @@ async fn send(target: &Target, event: &EventRecord, delivery: &Delivery, clock: 
 }
 
 async fn post(target: &Target, event: &EventRecord) -> Result<u16, String> {
-    let mut request = target.client.request(http::Method::POST, &target.url).map_err(|e| e.to_string())?;
-    request = request.header("content-type", "application/json").header("x-regmesh-event-id", event.id.to_string());
+    let mut request = target
+        .client
+        .request(http::Method::POST, &target.url)
+        .map_err(|e| e.to_string())?;
+    request = request
+        .header("content-type", "application/json")
+        .header("x-regmesh-event-id", event.id.to_string());
     if let Some(secret) = &target.webhook.secret {
         let key = (target.secrets)(secret)?;
-        request = request.header("x-regmesh-signature", signature(key.expose().as_bytes(), &event.body));
+        request = request.header(
+            "x-regmesh-signature",
+            signature(key.expose().as_bytes(), &event.body),
+        );
     }
     for (name, value) in &target.webhook.headers {
         request = request.header(name, value);
     }
-    let response = request.body(event.body.clone()).send().await.map_err(|e| describe(&e))?;
+    let response = request
+        .body(event.body.clone())
+        .send()
+        .await
+        .map_err(|e| describe(&e))?;
     let status = response.status().as_u16();
     let mut body = response.bytes_stream();
     let mut read = 0;
@@ -196,7 +264,11 @@ fn describe(error: &reqwest::Error) -> String {
     while let Some(inner) = cause.source() {
         cause = inner;
     }
-    if std::ptr::eq(cause, error) { kind.to_owned() } else { format!("{kind}: {cause}") }
+    if std::ptr::eq(cause, error) {
+        kind.to_owned()
+    } else {
+        format!("{kind}: {cause}")
+    }
 }
 
 #[cfg(test)]
@@ -207,6 +279,9 @@ mod tests {
     #[test]
     fn the_signature_is_hmac_sha256_in_hexadecimal() {
         let expected = "sha256=5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843";
-        assert_eq!(signature(b"Jefe", b"what do ya want for nothing?"), expected);
+        assert_eq!(
+            signature(b"Jefe", b"what do ya want for nothing?"),
+            expected
+        );
     }
 }

@@ -24,13 +24,13 @@ pub(super) fn place(view: &View, route: Route, ns: Option<&str>) -> Result<Place
     let Some(named) = route.repository().filter(|_| is_read(&route)) else { return Ok(Placed { route, namespace: None }) };
     match ns {
         Some(ns) if ns != view.login_server => {
-            let found = view.rules.by_namespace(ns, named).ok_or_else(|| unknown(ns, named))?;
+            let found = view.rules.resolver().resolve_from(ns, named).ok_or_else(|| unknown(ns, named))?.repository;
             Ok(Placed { route: with_repository(route, found), namespace: Some(ns.to_owned()) })
         }
         Some(ns) => Ok(Placed { route, namespace: Some(ns.to_owned()) }),
         None => {
             let default = view.default_namespace.as_deref().filter(|_| view.rules.resolve(named).is_none());
-            let found = default.and_then(|host| view.rules.by_namespace(host, named));
+            let found = default.and_then(|host| view.rules.resolver().resolve_from(host, named)).map(|found| found.repository);
             let route = match found {
                 Some(found) => with_repository(route, found),
                 None => route,

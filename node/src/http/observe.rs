@@ -53,14 +53,14 @@ struct Answer {
 impl Record {
     /// Begins with the request's headers.
     pub(super) fn begin(http: &Arc<Http>, parts: &Parts) -> Self {
-        let parent = parts.headers.get("traceparent").and_then(|v| v.to_str().ok()).and_then(TraceContext::parse);
+        let parent = parts.headers.get("traceparent").and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<TraceContext>().ok());
         Self(Arc::new(Line {
             http: Arc::clone(http),
             tier: http.view.load().as_ref().map_or(0, |view| view.tier),
             started: http.clock.now(),
             method: parts.method.clone(),
             id: Uuid::now_v7(),
-            trace: parent.map_or_else(TraceContext::new, |parent| parent.child()),
+            trace: parent.map_or_else(TraceContext::fresh, |parent| parent.child()),
             route: None,
             principal: OnceLock::new(),
             answer: OnceLock::new(),
@@ -89,7 +89,7 @@ impl Record {
             host,
             method: parts.method.as_str().to_owned(),
             user_agent: wire::oci_error::clean(text(header::USER_AGENT)).chars().take(256).collect(),
-            trace_id: self.0.trace.trace_id().to_string(),
+            trace_id: self.0.trace.trace_id_hex(),
         };
         let no_cache = admitted.may_force && all(&parts.headers, header::CACHE_CONTROL.as_str()).any(|v| v.to_ascii_lowercase().contains("no-cache"));
         let hops = Hops::parse(all(&parts.headers, hops::HEADER));
@@ -171,20 +171,18 @@ impl Line {
             ttfb = answer.ttfb,
             duration,
             principal = self.principal.get().map_or("-", String::as_str),
-            trace_id = %self.trace.trace_id(),
+            trace_id = self.trace.trace_id_hex(),
         );
     }
 
     fn count(&self, answer: &Answer, outcome: Outcome, kind: &str, bytes: u64) {
-        let code = answer.status.to_string();
-        self.http.metrics.requests.with_label_values(&[kind, outcome.as_str(), &code]).inc();
-        self.http.metrics.request_ttfb.with_label_values(&[kind]).observe(answer.ttfb);
+        let metrics = &self.http.metrics;
+        let status = http::StatusCode::from_u16(answer.status).unwrap_or_default();
+        metrics.requests.inc([kind, outcome.as_str(), status.as_str()]);
+        metrics.request_ttfb.observe([kind], answer.ttfb);
         if bytes > 0 {
-            let source = match outcome {
-                Outcome::Fill | Outcome::Collapsed => "upstream",
-                _ => "store",
-            };
-            self.http.metrics.served_bytes.with_label_values(&[source]).inc_by(bytes);
+            let source = if matches!(outcome, Outcome::Fill | Outcome::Collapsed) { "upstream" } else { "store" };
+            metrics.served_bytes.add([source], bytes);
         }
     }
 

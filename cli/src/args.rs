@@ -1,0 +1,209 @@
+//! The commands and their flags, as `spec/operations.md` names them.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::{Args as Flags, Parser, Subcommand, ValueEnum};
+
+/// A self-hosted mesh of OCI registries that fill themselves from upstreams.
+#[derive(Debug, Parser)]
+#[command(name = "regmesh", version, max_term_width = 100, propagate_version = true, disable_help_subcommand = true)]
+pub struct Args {
+    /// Flags that every command takes.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Flags that every command takes.
+#[derive(Debug, Clone, Flags)]
+pub struct Global {
+    /// How to print data
+    #[arg(short = 'o', long = "output", value_enum, default_value_t = Format::Table, global = true)]
+    pub output: Format,
+    /// Print no words, only data and errors
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// What to log: a level, or directives such as `info,node=debug`
+    #[arg(long, env = "REGMESH_LOG", default_value = "info", global = true)]
+    pub log: String,
+}
+
+/// How data is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Table,
+    /// For machines; stable.
+    Json,
+    /// For machines and people.
+    Yaml,
+}
+
+/// What there is to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show a mesh of three tiers at work, on this machine, with nothing else needed
+    Demo(Demo),
+    /// Run every node of a topology in one process
+    Up(Up),
+    /// Run one node
+    Node(Node),
+    /// Check a topology, and show what it would change
+    Plan(Plan),
+    /// Print the JSON Schema of the topology document
+    Schema,
+    /// Check everything that a data directory holds
+    Verify(Verify),
+    /// Print or write a client's configuration for pulling through a node
+    ClientConfig(ClientConfig),
+    /// Print a completion script
+    Completion(Completion),
+}
+
+/// `regmesh demo`
+#[derive(Debug, Clone, Flags)]
+pub struct Demo {
+    /// End by itself when everything was shown
+    #[arg(long)]
+    pub once: bool,
+    /// Where the nodes listen: this port and the two above it (0 for any that are free)
+    #[arg(long, default_value_t = 0)]
+    pub port: u16,
+}
+
+/// `regmesh up FILE`
+#[derive(Debug, Clone, Flags)]
+pub struct Up {
+    /// Topology files; several are merged
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Where the nodes keep their data: a folder for each
+    #[arg(long, default_value = ".regmesh", env = "REGMESH_DATA_DIR")]
+    pub data_dir: PathBuf,
+    /// Flags of every serving command
+    #[command(flatten)]
+    pub serve: Serve,
+}
+
+/// `regmesh node`
+#[derive(Debug, Clone, Flags)]
+pub struct Node {
+    /// Run without a control plane, from this topology file (may be repeated)
+    #[arg(long, required = true, value_name = "FILE")]
+    pub topology: Vec<PathBuf>,
+    /// Which node of the topology this is
+    #[arg(long, value_name = "NODE")]
+    pub name: String,
+    /// Where it keeps its data
+    #[arg(long, default_value = ".regmesh", env = "REGMESH_DATA_DIR")]
+    pub data_dir: PathBuf,
+    /// Address to bind, whatever the topology says
+    #[arg(long)]
+    pub listen: Option<SocketAddr>,
+    /// Address of the operational listener, whatever the topology says
+    #[arg(long)]
+    pub admin: Option<SocketAddr>,
+    /// Flags of every serving command
+    #[command(flatten)]
+    pub serve: Serve,
+}
+
+/// Flags of every serving command.
+#[derive(Debug, Clone, Flags)]
+pub struct Serve {
+    /// How long transfers may go on after SIGTERM
+    #[arg(long, default_value = "30s", value_parser = duration, value_name = "DURATION")]
+    pub drain_timeout: Duration,
+    /// Bytes of the memory cache of each node
+    #[arg(long, default_value = "256MiB", value_parser = size, value_name = "SIZE")]
+    pub memory_cache: u64,
+    /// Names and values for tests and tuning, for example `tag-check=500ms`
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = setting)]
+    pub settings: Vec<(String, String)>,
+}
+
+/// `regmesh plan FILE…`
+#[derive(Debug, Clone, Flags)]
+pub struct Plan {
+    /// Topology files; several are merged
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Ask no control plane
+    #[arg(long)]
+    pub offline: bool,
+    /// With `--offline`: the topology in force, to show what would change from it
+    #[arg(long, value_name = "FILE")]
+    pub from: Vec<PathBuf>,
+    /// Exit 2 when there are changes
+    #[arg(long)]
+    pub detailed_exitcode: bool,
+}
+
+/// `regmesh verify DATA_DIR`
+#[derive(Debug, Clone, Flags)]
+pub struct Verify {
+    /// A node's data directory, or one that holds several
+    pub data_dir: PathBuf,
+}
+
+/// `regmesh client-config CLIENT NODE`
+#[derive(Debug, Clone, Flags)]
+pub struct ClientConfig {
+    /// Whose configuration
+    #[arg(value_enum)]
+    pub client: Client,
+    /// The node to pull through
+    pub node: String,
+    /// The topology that declares it (may be repeated)
+    #[arg(long, required = true, value_name = "FILE")]
+    pub topology: Vec<PathBuf>,
+    /// Write the files below this directory (`/` for this machine) instead of printing them; what is there is kept as a backup
+    #[arg(long, value_name = "DIR")]
+    pub write: Option<PathBuf>,
+}
+
+/// A client we write configuration for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Client {
+    /// `hosts.toml`
+    Containerd,
+    /// `registries.conf.d`
+    Crio,
+    /// `registries.conf.d`
+    Podman,
+    /// `daemon.json`
+    Docker,
+}
+
+/// `regmesh completion SHELL`
+#[derive(Debug, Clone, Flags)]
+pub struct Completion {
+    /// Which shell
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    topology::value::duration(text).ok_or_else(|| "a duration is written like 500ms, 30s, 5m, 2h or 7d".to_owned())
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    topology::value::size(text).ok_or_else(|| "a size is written like 512MiB or 10GB".to_owned())
+}
+
+fn setting(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("a setting is NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_flags_do_not_contradict_each_other() {
+        super::Args::command().debug_assert();
+    }
+}

@@ -1,0 +1,141 @@
+//! What the demo puts on the terminal: bars while bytes move, plain lines else.
+
+use std::time::Duration;
+
+use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressStyle};
+
+use super::{
+    image::PLATFORMS,
+    mesh::{Counts, Mesh},
+    pull::{Pulled, REPOSITORY},
+};
+use crate::{args, output};
+
+/// The terminal, or what stands in for one.
+pub struct Show {
+    lively: bool,
+}
+
+impl Show {
+    /// Bars only where they can be seen.
+    pub fn new(global: &args::Global) -> Self {
+        Self { lively: output::is_lively(global) }
+    }
+
+    /// The mesh as a tree.
+    pub fn tree(&self, mesh: &Mesh) {
+        output::data(&format!("an origin registry    {}   holds {REPOSITORY}:1.0 for {}", mesh.origin(), PLATFORMS.map(|a| format!("linux/{a}")).join(" and ")));
+        for (depth, node) in mesh.tiers().iter().enumerate() {
+            output::data(&format!("{}\u{2514} tier {}  {:<7} {}", "   ".repeat(depth + 1), depth + 1, node.name().as_str(), node.endpoint()));
+        }
+    }
+
+    /// A heading.
+    pub fn title(&self, text: &str) {
+        output::data(&format!("\n{text}"));
+    }
+
+    /// Bars for the client and each tier, moving until finished.
+    pub fn watch(&self, mesh: &Mesh) -> Watch {
+        let total = super::LAYERS.iter().map(|l| *l as u64).sum();
+        let bars = MultiProgress::new();
+        if !self.lively {
+            bars.set_draw_target(indicatif::ProgressDrawTarget::hidden());
+        }
+        let style = ProgressStyle::with_template("   {prefix:<8} {bar:40} {bytes:>10} {binary_bytes_per_sec}").unwrap_or_else(|_| ProgressStyle::default_bar());
+        let bar = |name: &str| bars.add(ProgressBar::new(total).with_style(style.clone()).with_prefix(name.to_owned()));
+        let client = bar("client");
+        let tiers = mesh.tiers().iter().map(|node| (bar(node.name().as_str()), node.stored_bytes())).collect();
+        Watch { client, tiers }
+    }
+
+    /// How the cold pull went.
+    pub fn cold(&self, pulled: &Pulled, took: Duration, asked: &Counts) {
+        output::data(&format!(
+            "   {} in {} blobs, every digest checked, in {} ms",
+            HumanBytes(pulled.bytes),
+            pulled.blobs,
+            took.as_millis()
+        ));
+        output::data(&format!("   the origin answered {} GETs of blobs for {} blobs: one transfer for the whole tree", asked.blob_gets, pulled.blobs));
+        output::data(&format!("   Cache-Status: {}", pulled.cache_status));
+    }
+
+    /// How the warm pull went.
+    pub fn warm(&self, pulled: &Pulled, took: Duration, asked: &Counts) {
+        output::data(&format!("   {} in {} ms; the origin answered {} HEAD and {} GETs", HumanBytes(pulled.bytes), took.as_millis(), asked.heads, asked.gets));
+        output::data(&format!("   Cache-Status: {}", pulled.cache_status));
+    }
+
+    /// How the second platform went.
+    pub fn second(&self, pulled: &Pulled, asked: &Counts) {
+        output::data(&format!("   linux/{}: {} in {} blobs; the origin answered {} GETs of blobs", PLATFORMS[1], HumanBytes(pulled.bytes), pulled.blobs, asked.blob_gets));
+    }
+
+    /// What the webhook heard.
+    pub fn events(&self, events: &[serde_json::Value]) {
+        for event in events {
+            let text = |pointer: &str| event.pointer(pointer).and_then(serde_json::Value::as_str).unwrap_or("-").to_owned();
+            let digest: String = text("/target/digest").chars().take(19).collect();
+            output::data(&format!(
+                "   {} {}:{} {digest}\u{2026} platform {} cause {}",
+                text("/action"),
+                text("/target/repository"),
+                text("/target/tag"),
+                text("/regmesh/platform"),
+                text("/regmesh/cause")
+            ));
+        }
+    }
+
+    /// What each tier holds at the end.
+    pub fn tiers(&self, mesh: &Mesh) {
+        self.title("what each tier holds now, complete, without asking anybody");
+        for (tier, node) in mesh.tiers().iter().enumerate() {
+            output::data(&format!("   tier {}  {:<7} {}", tier + 1, node.name().as_str(), HumanBytes(node.stored_bytes())));
+        }
+    }
+}
+
+/// Bars under way.
+pub struct Watch {
+    client: ProgressBar,
+    tiers: Vec<(ProgressBar, u64)>,
+}
+
+impl Watch {
+    /// The client got so many more bytes.
+    pub fn client(&self, bytes: u64) {
+        self.client.inc(bytes);
+        for (bar, _) in &self.tiers {
+            bar.set_position(self.client.position());
+        }
+    }
+
+    /// Everything is stored.
+    pub fn finish(self) {
+        for bar in std::iter::once(&self.client).chain(self.tiers.iter().map(|(bar, _)| bar)) {
+            bar.finish();
+        }
+    }
+}
+
+/// What to try next.
+pub fn next(mesh: &Mesh) -> String {
+    let spoke = mesh.spoke();
+    let server = spoke.trim_start_matches("http://");
+    format!(
+        "
+try next, while this runs (Ctrl-C ends it and removes everything):
+   docker pull {server}/{REPOSITORY}:1.0
+   podman pull --tls-verify=false {server}/{REPOSITORY}:1.0
+   skopeo inspect --tls-verify=false docker://{server}/{REPOSITORY}:1.0
+   curl -i {spoke}/v2/{REPOSITORY}/manifests/1.0
+   curl -s {spoke}/v2/{REPOSITORY}/tags/list
+   curl -s http://{}/status
+   curl -s http://{}/metrics | grep regmesh_requests_total
+then: regmesh plan --offline examples/quickstart.yaml; regmesh up examples/quickstart.yaml",
+        mesh.tiers().last().map(|n| n.admin().to_string()).unwrap_or_default(),
+        mesh.tiers().first().map(|n| n.admin().to_string()).unwrap_or_default(),
+    )
+}

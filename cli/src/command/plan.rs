@@ -1,0 +1,77 @@
+//! `regmesh plan`: every problem of a topology at once, or what it would change.
+//!
+//! Problems are this command's data and go to stdout. Exit 1 with problems, 2 with changes and `--detailed-exitcode`.
+
+use serde::Serialize;
+use topology::{change::Change, problem::Problem};
+
+use crate::{
+    args::{self, Format},
+    command,
+    exit::Exit,
+    output,
+};
+
+/// What `-o json` prints.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    valid: bool,
+    problems: &'a [Problem],
+    warnings: &'a [Problem],
+    changes: &'a [Change],
+}
+
+/// Checks the files and prints problems or changes.
+///
+/// # Errors
+/// When a file cannot be read, or a control plane is asked for, which this release does not have.
+pub fn run(plan: &args::Plan, global: &args::Global) -> anyhow::Result<Exit> {
+    anyhow::ensure!(
+        plan.offline,
+        "this release has no control plane to compare with; use `regmesh plan --offline` (with `--from FILE` for the topology in force)"
+    );
+    let files = command::read_files(&plan.files)?;
+    let loaded = match topology::load(&files) {
+        Ok(loaded) => loaded,
+        Err(problems) => return refuse(&problems, global),
+    };
+    let old = match plan.from.as_slice() {
+        [] => None,
+        from => {
+            let files = command::read_files(from)?;
+            match topology::load(&files) {
+                Ok(old) => Some(old.topology),
+                Err(problems) => return refuse(&problems, global),
+            }
+        }
+    };
+    let changes = topology::change::between(old.as_ref(), &loaded.topology);
+    let report = Report { valid: true, problems: &[], warnings: &loaded.warnings, changes: &changes };
+    output::object(global, &report, || table(&changes))?;
+    if global.output == Format::Table {
+        for warning in &loaded.warnings {
+            output::words(global, &warning.render(output::is_lively(global)));
+        }
+        output::words(global, &format!("{} nodes, {} rule instances: valid", loaded.topology.nodes.len(), rules(&loaded.topology)));
+    }
+    Ok(if plan.detailed_exitcode && !changes.is_empty() { Exit::Changes } else { Exit::Ok })
+}
+
+fn refuse(problems: &[Problem], global: &args::Global) -> anyhow::Result<Exit> {
+    let (errors, warnings): (Vec<Problem>, Vec<Problem>) = problems.iter().cloned().partition(Problem::is_error);
+    let report = Report { valid: false, problems: &errors, warnings: &warnings, changes: &[] };
+    output::object(global, &report, || problems.iter().map(|p| p.render(output::is_lively(global))).collect::<Vec<_>>().join("\n"))?;
+    output::words(global, &format!("{} problems, {} warnings: not valid", errors.len(), warnings.len()));
+    Ok(Exit::Error)
+}
+
+fn table(changes: &[Change]) -> String {
+    if changes.is_empty() {
+        return "no changes".to_owned();
+    }
+    changes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+fn rules(topology: &topology::model::Topology) -> usize {
+    topology.nodes.values().map(|node| node.rules.len()).sum()
+}

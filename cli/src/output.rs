@@ -1,0 +1,50 @@
+//! Data on stdout, words on stderr; the only place that prints.
+
+use std::io::{self, IsTerminal, Write};
+
+use serde::Serialize;
+
+use crate::args::{Format, Global};
+
+/// Prints a line of data.
+pub fn data(text: &str) {
+    let mut out = io::stdout().lock();
+    let _ = writeln!(out, "{text}");
+    let _ = out.flush();
+}
+
+/// Prints a line of words, unless quiet.
+pub fn words(global: &Global, text: &str) {
+    if !global.quiet {
+        let _ = writeln!(io::stderr().lock(), "{text}");
+    }
+}
+
+/// Prints an object as the format says; `table` is what people get.
+///
+/// # Errors
+/// When the object cannot be written as text.
+pub fn object<T: Serialize>(global: &Global, value: &T, table: impl FnOnce() -> String) -> anyhow::Result<()> {
+    match global.output {
+        Format::Table => data(&table()),
+        Format::Json => data(&serde_json::to_string_pretty(value)?),
+        Format::Yaml => data(serde_saphyr::to_string(value)?.trim_end()),
+    }
+    Ok(())
+}
+
+/// Prints what is wrong, even when quiet.
+pub fn complain(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// Prints an error with its causes.
+pub fn failure(error: &anyhow::Error) {
+    let _ = writeln!(io::stderr().lock(), "regmesh: {error:#}");
+}
+
+/// Whether colours and bars make sense on stderr.
+#[must_use]
+pub fn is_lively(global: &Global) -> bool {
+    !global.quiet && io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+}
