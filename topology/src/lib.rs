@@ -47,7 +47,9 @@ pub struct Loaded {
 pub fn load(files: &[(String, String)]) -> Result<Loaded, Vec<Problem>> {
     let sources = Sources::new(files);
     let mut findings = Findings::default();
-    let documents = read::read(&sources, &mut findings);
+    let Some(documents) = read::read(&sources, &mut findings) else {
+        return Err(findings.finish(&sources));
+    };
     let document = merge::merge(documents, &mut findings);
     finish(document, Scope::Mesh, findings, &sources)
 }
@@ -68,7 +70,9 @@ pub fn check(document: Document, sources: &Sources) -> Result<Loaded, Vec<Proble
 pub fn load_slice(name: &str, text: &str) -> Result<Loaded, Vec<Problem>> {
     let sources = Sources::new(&[(name.to_owned(), text.to_owned())]);
     let mut findings = Findings::default();
-    let (mut document, newer) = read::read_slice(&sources, &mut findings);
+    let Some((mut document, newer)) = read::read_slice(text, &mut findings) else {
+        return Err(findings.finish(&sources));
+    };
     newer.settle(&mut document);
     finish(document, Scope::Slice, findings, &sources)
 }

@@ -17,6 +17,8 @@ use crate::{
 #[derive(Debug, Default)]
 pub(crate) struct Newer {
     guard: Guard,
+    /// Collections entered since the guard began; what is left out is an element of the outermost.
+    level: usize,
     refused: bool,
     left_out: BTreeSet<(Guard, String)>,
 }
@@ -35,9 +37,10 @@ pub(crate) enum Guard {
 
 impl Newer {
     /// Says that the value of `key` is read next. Returns what to `leave` with.
-    pub(crate) fn enter(&mut self, key: &str) -> Guard {
-        let outside = self.guard;
-        if outside == Guard::None {
+    pub(crate) fn enter(&mut self, key: &str) -> (Guard, usize) {
+        let outside = (self.guard, self.level);
+        if self.guard == Guard::None {
+            self.level = 0;
             self.guard = match key {
                 "access" => Guard::Access,
                 "network" => Guard::Network,
@@ -51,8 +54,19 @@ impl Newer {
     }
 
     /// Says that the value has been read.
-    pub(crate) fn leave(&mut self, outside: Guard) {
-        self.guard = outside;
+    pub(crate) fn leave(&mut self, outside: (Guard, usize)) {
+        (self.guard, self.level) = outside;
+    }
+
+    /// Says that an element of a collection is read next.
+    pub(crate) fn begin_element(&mut self) {
+        self.level += 1;
+    }
+
+    /// Says that the element has been read. Returns whether it has to be left out.
+    pub(crate) fn end_element(&mut self) -> bool {
+        self.level = self.level.saturating_sub(1);
+        self.level == 0 && std::mem::take(&mut self.refused)
     }
 
     /// What an unknown key means here.
@@ -69,11 +83,6 @@ impl Newer {
                 )
             }
         }
-    }
-
-    /// Whether the element just read has to be left out.
-    pub(crate) fn take_refused(&mut self) -> bool {
-        std::mem::take(&mut self.refused)
     }
 
     /// Remembers the name of an entry that was left out.

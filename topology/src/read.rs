@@ -29,39 +29,34 @@ pub(crate) trait Read: Sized {
     fn read(node: &Yaml, reading: &mut Reading<'_>) -> Option<Self>;
 }
 
-/// Reads every text of `sources` into a document of its own; an empty text is an empty document.
-pub(crate) fn read(sources: &Sources, findings: &mut Findings) -> Vec<Document> {
-    let texts = sources.texts();
-    texts
-        .filter_map(|(file, text)| {
-            let tree = yaml::parse(file, text, findings)?;
+/// Reads every text of `sources` into a document of its own; an empty text is an empty document. `None` when a text is no YAML
+/// map: without what it declares, everything that refers to it would be reported too.
+pub(crate) fn read(sources: &Sources, findings: &mut Findings) -> Option<Vec<Document>> {
+    let mut documents = Vec::new();
+    let mut whole = true;
+    for (file, text) in sources.texts() {
+        let document = yaml::parse(file, text, findings).and_then(|tree| {
             let mut reading = Reading {
                 findings,
                 newer: None,
             };
             Document::read(&tree, &mut reading)
-        })
-        .collect()
+        });
+        whole &= document.is_some();
+        documents.extend(document);
+    }
+    whole.then_some(documents)
 }
 
 /// Reads a slice, whose text may come from a newer release.
-pub(crate) fn read_slice(sources: &Sources, findings: &mut Findings) -> (Document, Newer) {
-    let mut document = Document::default();
-    let mut newer = Newer::default();
-    for (file, text) in sources.texts() {
-        let Some(tree) = yaml::parse(file, text, findings) else {
-            continue;
-        };
-        let mut reading = Reading {
-            findings,
-            newer: Some(newer),
-        };
-        if let Some(read) = Document::read(&tree, &mut reading) {
-            document = read;
-        }
-        newer = reading.newer.take().unwrap_or_default();
-    }
-    (document, newer)
+pub(crate) fn read_slice(text: &str, findings: &mut Findings) -> Option<(Document, Newer)> {
+    let tree = yaml::parse(0, text, findings)?;
+    let mut reading = Reading {
+        findings,
+        newer: Some(Newer::default()),
+    };
+    let document = Document::read(&tree, &mut reading)?;
+    Some((document, reading.newer.unwrap_or_default()))
 }
 
 impl Reading<'_> {
@@ -137,8 +132,11 @@ impl Reading<'_> {
 
     /// Reads an element of a collection; `None` too when a newer release's key makes it unsafe to use.
     fn element<T: Read>(&mut self, node: &Yaml) -> Option<T> {
+        if let Some(newer) = &mut self.newer {
+            newer.begin_element();
+        }
         let value = T::read(node, self);
-        let refused = self.newer.as_mut().is_some_and(Newer::take_refused);
+        let refused = self.newer.as_mut().is_some_and(Newer::end_element);
         value.filter(|_| !refused)
     }
 }

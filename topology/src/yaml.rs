@@ -55,7 +55,7 @@ impl Yaml {
     }
 }
 
-/// The tree of text number `file`; `None` when the text is empty or is no YAML (which is then among the findings).
+/// The tree of text number `file`, an empty map when nothing is in it; `None` when it is no YAML, which is then a finding.
 pub(crate) fn parse(file: u32, text: &str, findings: &mut Findings) -> Option<Yaml> {
     let start = Place {
         file,
@@ -106,7 +106,10 @@ pub(crate) fn parse(file: u32, text: &str, findings: &mut Findings) -> Option<Ya
             return None;
         }
     }
-    builder.root
+    Some(builder.root.filter(|root| !root.is_null()).unwrap_or(Yaml {
+        value: Value::Map(Vec::new()),
+        place: start,
+    }))
 }
 
 enum Open {

@@ -68,6 +68,9 @@ impl Read for Secret {
         reading.entries(&unknown, "a reference to a secret", &KEYS);
         let given = [&secret.env, &secret.file, &secret.key_vault];
         if given.into_iter().flatten().count() != 1 {
+            if matches!(&unknown.value, Value::Map(unknown) if !unknown.is_empty()) {
+                return None;
+            }
             let message = "a reference to a secret names exactly one of env, file and keyVault";
             reading.findings.push(
                 Finding::error(Code::WrongType, node.place, message)

@@ -1,0 +1,193 @@
+//! What a node is given of a mesh, and what an older node makes of a slice from a newer release.
+
+use topology::{Loaded, load, load_slice};
+
+const MESH: &str = r#"
+mesh: contoso
+control: {endpoint: "https://control.example", maxOffline: 12h}
+nodes:
+  hub: {endpoint: "https://hub.example", network: {access: selected, allow: [10.9.9.0/24], trustMeshPeers: true}}
+  mid: {endpoint: "https://mid.example", parent: hub, labels: {tier: mid}}
+  leaf: {endpoint: "https://leaf.example", parent: mid, storage: {maxSize: 10GiB, gc: off}}
+  other: {endpoint: "https://other.example", parent: hub}
+identities:
+  mesh-puller: {kind: managed, on: [mid, leaf], sources: ["node://hub/*", "node://mid/*"]}
+  elsewhere: {kind: managed, on: other}
+credentials:
+  docker: {loginServer: docker.io, username: {env: DOCKER_USER}, password: {file: /run/docker}}
+  secretive: {loginServer: ghcr.io, username: {env: GHCR_USER}, password: {env: GHCR_TOKEN}}
+rules:
+  docker: {on: hub, source: docker.io/library/*, target: library/*, credentials: docker}
+  ghcr: {on: hub, source: ghcr.io/team/app, target: apps/app, credentials: secretive}
+  quay: {on: hub, source: quay.io/*, target: quay/*}
+  to-mid: {on: mid, source: "parent://*", target: "up/*", identity: mesh-puller, freshness: {check: 90s, immutable: ["v*"]}}
+  to-leaf: {on: leaf, source: "parent://up/*", target: "*", identity: mesh-puller, platforms: [linux/amd64]}
+issuers:
+  ci: {url: "https://ci.example"}
+  corp: {url: "https://corp.example"}
+accounts:
+  robot: {password: {env: ROBOT}}
+  hub-admin: {password: {env: HUB_ADMIN}}
+access:
+  - {allow: repository-reader, to: "identity:mesh-puller", on: [hub, mid]}
+  - {allow: repository-reader, to: "account:robot", on: leaf, repositories: [library/*]}
+  - {allow: repository-writer, to: "account:hub-admin", on: hub}
+  - {allow: repository-reader, to: {issuer: ci, claims: {/kubernetes.io/namespace: "prod-*"}}, on: leaf}
+  - {allow: repository-reader, to: authenticated, on: other}
+webhooks:
+  gate: {on: [leaf, hub], url: "https://gate.example", secret: {file: /run/hook}}
+  hub-only: {on: hub, url: "https://hub-hook.example"}
+upstreams:
+  quay.io: {maxConcurrent: 4}
+"#;
+
+fn mesh() -> Loaded {
+    load(&[("mesh.yaml".to_owned(), MESH.to_owned())]).expect("a valid mesh")
+}
+
+fn slice_of(node: &str) -> String {
+    let name = node.parse().expect("a name");
+    let document = topology::slice::slice(&mesh().topology, &name).expect("a slice");
+    document.to_yaml().expect("YAML")
+}
+
+#[test]
+fn a_slice_holds_nothing_of_other_nodes() {
+    let leaf = slice_of("leaf");
+    for own in [
+        "to-leaf",
+        "mesh-puller",
+        "robot",
+        "https://mid.example",
+        "ci.example",
+        "gate.example",
+        "/kubernetes.io/namespace",
+    ] {
+        assert!(leaf.contains(own), "{own} belongs into\n{leaf}");
+    }
+    let foreign = [
+        "DOCKER_USER",
+        "/run/docker",
+        "GHCR",
+        "secretive",
+        "hub-admin",
+        "HUB_ADMIN",
+        "corp.example",
+        "hub-only",
+        "elsewhere",
+        "other",
+        "to-mid",
+        "10.9.9.0",
+        "https://hub.example",
+    ];
+    for text in foreign {
+        assert!(!leaf.contains(text), "{text} does not belong into\n{leaf}");
+    }
+    assert!(
+        slice_of("other").contains("hub-admin"),
+        "`authenticated` means every account"
+    );
+    assert!(slice_of("hub").contains("maxConcurrent: 4"));
+}
+
+#[test]
+fn a_slice_says_where_chains_end_and_how_deep_its_node_is() {
+    let again = load_slice("slice", &slice_of("leaf")).expect("valid");
+    let leaf = "leaf".parse().expect("a name");
+    assert_eq!(again.topology.tier(&leaf), 3);
+    let rule = &again.topology.node(&leaf).expect("the node").rules[0];
+    assert_eq!(rule.source.to_string(), "node://mid/up/*");
+    let mut ends: Vec<String> = rule
+        .origins
+        .iter()
+        .map(|end| format!("{}/{} as {}", end.host, end.repositories, end.via))
+        .collect();
+    ends.sort();
+    assert_eq!(
+        ends,
+        [
+            "docker.io/library/* as up/library/*",
+            "ghcr.io/team/app as up/apps/app",
+            "hub.example/* as up/*",
+            "quay.io/* as up/quay/*",
+        ]
+    );
+}
+
+#[test]
+fn there_is_no_slice_for_a_node_that_is_not_declared() {
+    let name = "nobody".parse().expect("a name");
+    assert!(topology::slice::slice(&mesh().topology, &name).is_none());
+}
+
+/// The leaf's slice with one more line somewhere.
+fn with(after: &str, line: &str) -> String {
+    let slice = slice_of("leaf");
+    assert!(slice.contains(after), "{after} in\n{slice}");
+    slice.replacen(after, &format!("{after}\n{line}"), 1)
+}
+
+#[test]
+fn keys_of_a_newer_release_are_ignored_and_reported() {
+    for text in [
+        with("version: 1", "colour: blue"),
+        with("  to-leaf:", "    colour: blue"),
+        with("  gate:", "    colour: blue"),
+    ] {
+        let loaded = load_slice("slice", &text).expect("applies the rest");
+        let codes: Vec<_> = loaded
+            .warnings
+            .iter()
+            .map(|p| (p.code, p.is_error()))
+            .collect();
+        assert_eq!(codes, [("unknown-key", false)], "{text}");
+        let leaf = "leaf".parse().expect("a name");
+        assert!(loaded.topology.node(&leaf).expect("the node").rules[0].enabled);
+    }
+    let person = load(&[("a.yaml".to_owned(), format!("{MESH}\ncolour: blue\n"))]);
+    assert!(person.is_err(), "in what people write it is an error");
+}
+
+#[test]
+fn an_entry_about_security_with_a_newer_key_is_left_out_with_what_depends_on_it() {
+    let leaf = "leaf".parse().expect("a name");
+    let load = |text: &str| {
+        let loaded = load_slice("slice", text).expect("applies the rest");
+        assert_eq!(loaded.warnings.len(), 1, "{text}\n{:#?}", loaded.warnings);
+        loaded.topology
+    };
+    let whole = load_slice("slice", &slice_of("leaf"))
+        .expect("valid")
+        .topology;
+    assert_eq!(whole.node(&leaf).expect("the node").access.len(), 2);
+
+    let access = load(&with("- allow: repository-reader", "  unless: friday"));
+    assert_eq!(access.node(&leaf).expect("the node").access.len(), 1);
+    let issuer = load(&with("  ci:", "    strict: true"));
+    assert!(issuer.issuers.is_empty());
+    assert_eq!(
+        issuer.node(&leaf).expect("the node").access.len(),
+        1,
+        "nobody has a role by a refused issuer"
+    );
+    let identity = load(&with("  mesh-puller:", "    limits: none"));
+    assert!(identity.identities.is_empty());
+    let rule = &identity.node(&leaf).expect("the node").rules[0];
+    assert!(
+        !rule.enabled,
+        "its repositories stay covered, and it asks nobody"
+    );
+}
+
+#[test]
+fn a_network_with_a_newer_key_refuses_the_whole_slice() {
+    let slice = slice_of("hub");
+    let text = slice.replacen("network:", "network:\n      deny: all", 1);
+    assert_ne!(slice, text);
+    let problems = load_slice("slice", &text).expect_err("never guessed about");
+    assert!(
+        problems
+            .iter()
+            .any(|p| p.code == "unknown-key" && p.is_error())
+    );
+}
