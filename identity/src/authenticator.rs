@@ -58,6 +58,8 @@ pub struct Known {
     pub realm: String,
     /// What it calls the registry.
     pub service: Option<String>,
+    /// The one scope it knows, instead of a repository's.
+    pub scope: Option<String>,
 }
 
 /// Why there is no authorization. Cheap to clone: everyone who waits for a token gets it.
@@ -218,8 +220,7 @@ impl Authenticator {
         remembered
             .or_else(|| {
                 let known = config.known.as_ref()?;
-                let ask = challenge::known(&known.realm, known.service.as_deref(), scopes);
-                Some(Plan::Bearer(ask))
+                Some(Plan::Bearer(challenge::known(known, scopes)))
             })
             .or_else(|| config.basic_first.then_some(Plan::Basic))
             .filter(|plan| has_password || matches!(plan, Plan::Bearer(_)))

@@ -10,7 +10,13 @@ use wire::{digest::Digest, page::Page, reference::Reference, repository::Reposit
 
 use crate::request::Request;
 
+pub mod breaker;
+pub mod budget;
+#[cfg(any(test, feature = "testing"))]
+pub mod conformance;
 pub mod error;
+pub mod observer;
+pub mod profile;
 #[cfg(any(test, feature = "testing"))]
 pub mod scripted;
 

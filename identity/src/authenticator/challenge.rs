@@ -12,6 +12,8 @@ use wire::{
     scope::{Action, Scope},
 };
 
+use super::Known;
+
 /// How to authenticate for some scopes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Plan {
@@ -50,12 +52,13 @@ pub(super) fn plan(challenges: &[Challenge], wanted: &[Scope], has_password: boo
 }
 
 /// A request to a known token service, without a challenge.
-pub(super) fn known(realm: &str, service: Option<&str>, wanted: &[Scope]) -> Ask {
+pub(super) fn known(service: &Known, wanted: &[Scope]) -> Ask {
+    let own = service.scope.clone().map(|scope| vec![scope]);
     Ask {
-        realm: realm.to_owned(),
-        service: service.map(str::to_owned),
-        scopes: texts(wanted),
-        general: true,
+        realm: service.realm.clone(),
+        service: service.service.clone(),
+        general: own.is_none(),
+        scopes: own.unwrap_or_else(|| texts(wanted)),
     }
 }
 

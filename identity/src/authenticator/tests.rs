@@ -250,11 +250,15 @@ async fn a_known_token_service_is_asked_before_the_first_request() {
     config.known = Some(Known {
         realm: format!("http://{}/token", rig.address),
         service: Some("s".into()),
+        scope: Some("aws".into()),
     });
     let authenticator = rig.build(config, Anonymous);
     let got = authenticator.authorize(&scopes("a/a")).await.unwrap();
     assert!(!got.unwrap().cached);
-    assert_eq!(rig.service.seen().len(), 1);
+    let other = authenticator.authorize(&scopes("b/b")).await.unwrap();
+    assert!(other.unwrap().cached);
+    let seen = ["GET /token?service=s&scope=aws&client_id=regmesh "];
+    assert_eq!(rig.service.seen(), seen);
 }
 
 #[tokio::test]

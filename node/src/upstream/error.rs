@@ -85,6 +85,15 @@ impl Error {
         Self::new(Kind::Loop, Refusal::UpstreamUnavailable, detail).with_status(508)
     }
 
+    /// What is answered instead of asking, while this was the last that was seen.
+    pub(super) fn while_open(&self, wait: Duration) -> Self {
+        let kind = Kind::Away {
+            retry_after: Some(wait),
+        };
+        let detail = format!("not asked again yet: {}", self.detail);
+        Self::new(kind, self.refusal, detail)
+    }
+
     /// When it makes sense to ask again, if it said so.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {

@@ -1,36 +1,22 @@
 //! Promises of the scripted registry.
 
 use futures_util::{FutureExt, StreamExt};
-use wire::{digest::Digest, media_type::OCI_MANIFEST, page::Page, repository::RepositoryName};
-
-use super::{Scripted, Verb};
-use crate::{
-    request::Request,
-    upstream::{BlobBody, BlobRange, Error, Patience, Upstream, error::Kind},
+use wire::{
+    digest::Digest,
+    media_type::{OCI_INDEX, OCI_MANIFEST},
+    page::Page,
+    repository::RepositoryName,
 };
 
-fn request() -> Request {
-    Request {
-        info: std::sync::Arc::default(),
-        trace: runtime::telemetry::TraceContext::fresh(),
-        hops: wire::hops::Hops::default(),
-        no_cache: false,
-    }
-}
+use super::{Scripted, Verb};
+use crate::upstream::{
+    BlobRange, Error, Patience, Upstream,
+    conformance::{self, read, request},
+    error::Kind,
+};
 
 fn app() -> RepositoryName {
     "team/app".parse().unwrap()
-}
-
-async fn read(mut body: BlobBody) -> (Vec<u8>, Option<Error>) {
-    let mut bytes = Vec::new();
-    while let Some(piece) = body.stream.next().await {
-        match piece {
-            Ok(piece) => bytes.extend_from_slice(&piece),
-            Err(error) => return (bytes, Some(error)),
-        }
-    }
-    (bytes, None)
 }
 
 #[tokio::test]
@@ -144,4 +130,19 @@ async fn tags_come_in_pages() {
     let next = first.next.unwrap();
     let second = upstream.tags(&app(), &next, &request()).await.unwrap();
     assert_eq!((second.tags, second.next), (vec!["c".to_owned()], None));
+}
+
+#[tokio::test]
+async fn it_conforms() {
+    let upstream = Scripted::new("origin");
+    let manifest = format!(r#"{{"schemaVersion":2,"mediaType":"{OCI_INDEX}","manifests":[]}}"#);
+    upstream.manifest("team/app", Some("1"), OCI_INDEX, manifest.clone());
+    upstream.blob("team/app", "0123456789");
+    let fixture = conformance::Fixture {
+        repository: app(),
+        tag: "1".into(),
+        manifest: manifest.into(),
+        blob: "0123456789".into(),
+    };
+    conformance::check(&*upstream, &fixture).await;
 }
