@@ -1,1 +1,38 @@
-//! skeleton
+//! The rig of `reference/faults.md`: everything a test needs to run a mesh, break its surroundings and know what happened.
+//!
+//! Nothing here judges regmesh; the promises are in `it/`. From the bottom up:
+//!
+//! - [`eventually`], [`gate`], [`content`], [`canary`]: waiting without sleeping for luck, bytes without memory, secrets to look for.
+//! - [`server`]: HTTP/1.1 by hand, because a library would refuse to lie; it records every request.
+//! - [`origin`] with [`script`]: the scripted upstream; [`thief`], [`hook`], [`fault_proxy`]: the rest of a hostile world.
+//! - [`image`], [`client`]: fixed images, and a client that checks every digest.
+//! - [`process`], [`peer`]: the real binary, and the real programs of others.
+//! - [`source`]: the workspace's own sources as something to be checked.
+
+pub mod canary;
+pub mod client;
+pub mod content;
+pub mod eventually;
+pub mod fault_proxy;
+pub mod gate;
+pub mod gzip;
+pub mod hook;
+pub mod image;
+pub mod origin;
+pub mod peer;
+pub mod process;
+pub mod script;
+pub mod server;
+pub mod source;
+pub mod thief;
+
+pub use client::Client;
+pub use content::Content;
+pub use eventually::eventually;
+pub use fault_proxy::FaultProxy;
+pub use gate::Gate;
+pub use hook::Hook;
+pub use image::Image;
+pub use origin::Origin;
+pub use script::{Cut, Fault, Script, When};
+pub use thief::Thief;

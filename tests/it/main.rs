@@ -1,0 +1,3 @@
+//! The promises of regmesh, one file each, and what keeps its code in shape.
+
+mod layers;

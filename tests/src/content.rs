@@ -1,0 +1,199 @@
+//! Bytes to serve, without holding them: what is large is a function of the offset.
+//!
+//! A pattern's blocks repeat but for their number, so no slice of it equals another at a different offset: a body that was pieced
+//! together wrongly hashes differently.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use wire::digest::{Algorithm, Digest, Hasher};
+
+/// The unit in which a pattern repeats and content is handed out.
+const BLOCK: usize = 64 * 1024;
+
+/// Bytes of known length, or without an end. Cloning is a reference count.
+#[derive(Clone, Debug)]
+pub struct Content {
+    source: Source,
+    range: Range<u64>,
+    flip: Option<u64>,
+}
+
+#[derive(Clone, Debug)]
+enum Source {
+    Bytes(Bytes),
+    Pattern(Arc<[u8]>),
+}
+
+impl Content {
+    /// `size` bytes that look random, the same for the same seed.
+    pub fn pattern(seed: u64, size: u64) -> Self {
+        Self {
+            source: Source::Pattern(block(seed)),
+            range: 0..size,
+            flip: None,
+        }
+    }
+
+    /// A body that never ends.
+    pub fn endless() -> Self {
+        Self::pattern(0, u64::MAX)
+    }
+
+    pub fn len(&self) -> u64 {
+        self.range.end - self.range.start
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.range.is_empty()
+    }
+
+    /// A part of it. Panics outside.
+    pub fn slice(&self, range: Range<u64>) -> Self {
+        assert!(range.start <= range.end && range.end <= self.len());
+        let start = self.range.start;
+        Self {
+            source: self.source.clone(),
+            range: start + range.start..start + range.end,
+            flip: self.flip,
+        }
+    }
+
+    /// The same with one bit wrong, `offset` bytes from the beginning.
+    pub fn flipped(mut self, offset: u64) -> Self {
+        assert!(offset < self.len());
+        self.flip = Some(self.range.start + offset);
+        self
+    }
+
+    /// Some bytes from `offset` on, at least one unless it is the end.
+    pub fn chunk(&self, offset: u64) -> Bytes {
+        let at = self.range.start + offset;
+        let left = usize::try_from(self.range.end - at).unwrap_or(usize::MAX);
+        let chunk = match &self.source {
+            Source::Bytes(bytes) => {
+                let at = usize::try_from(at).expect("bytes in memory fit a usize");
+                bytes.slice(at..at + left.min(BLOCK))
+            }
+            Source::Pattern(block) => pattern_chunk(block, at, left),
+        };
+        match self.flip {
+            Some(flip) if (at..at + chunk.len() as u64).contains(&flip) => {
+                let mut wrong = chunk.to_vec();
+                wrong[usize::try_from(flip - at).expect("within the chunk")] ^= 1;
+                Bytes::from(wrong)
+            }
+            _ => chunk,
+        }
+    }
+
+    /// All of it in memory.
+    pub fn to_bytes(&self) -> Bytes {
+        if let (Source::Bytes(bytes), None) = (&self.source, self.flip) {
+            let range = usize::try_from(self.range.start).expect("in memory")
+                ..usize::try_from(self.range.end).expect("in memory");
+            return bytes.slice(range);
+        }
+        let mut all = Vec::new();
+        while (all.len() as u64) < self.len() {
+            all.extend_from_slice(&self.chunk(all.len() as u64));
+        }
+        Bytes::from(all)
+    }
+
+    pub fn digest(&self) -> Digest {
+        self.digest_by(Algorithm::Sha256)
+    }
+
+    pub fn digest_by(&self, algorithm: Algorithm) -> Digest {
+        let mut hasher = Hasher::new(algorithm);
+        while hasher.length() < self.len() {
+            hasher.update(&self.chunk(hasher.length()));
+        }
+        hasher.finish()
+    }
+}
+
+impl<T: Into<Bytes>> From<T> for Content {
+    fn from(bytes: T) -> Self {
+        let bytes = bytes.into();
+        Self {
+            range: 0..bytes.len() as u64,
+            source: Source::Bytes(bytes),
+            flip: None,
+        }
+    }
+}
+
+/// What the pattern says from `at` to the end of that block: the block, its first eight bytes replaced by its number.
+fn pattern_chunk(block: &[u8], at: u64, left: usize) -> Bytes {
+    let (number, within) = (at / BLOCK as u64, at % BLOCK as u64);
+    let mut bytes = block.to_vec();
+    bytes[..8].copy_from_slice(&number.to_le_bytes());
+    let within = usize::try_from(within).expect("less than a block");
+    Bytes::from(bytes).slice(within..BLOCK.min(within.saturating_add(left)))
+}
+
+/// One block by splitmix64.
+fn block(seed: u64) -> Arc<[u8]> {
+    let mut state = seed;
+    let mut bytes = Vec::with_capacity(BLOCK);
+    while bytes.len() < BLOCK {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut word = state;
+        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        bytes.extend_from_slice(&(word ^ (word >> 31)).to_le_bytes());
+    }
+    Arc::from(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slice_of_a_pattern_is_that_part_of_it() {
+        let whole = Content::pattern(7, 200_000);
+        let bytes = whole.to_bytes();
+        assert_eq!(bytes.len(), 200_000);
+        for range in [0..10, 65_530..65_540, 199_999..200_000, 3..3] {
+            let slice = whole.slice(range.clone());
+            assert_eq!(
+                slice.to_bytes(),
+                bytes[range.start as usize..range.end as usize]
+            );
+        }
+        assert_eq!(whole.digest(), Digest::sha256(&bytes));
+    }
+
+    #[test]
+    fn blocks_and_seeds_differ() {
+        let whole = Content::pattern(1, 3 * BLOCK as u64).to_bytes();
+        assert_ne!(whole[..BLOCK], whole[BLOCK..2 * BLOCK]);
+        assert_ne!(
+            Content::pattern(1, 64).digest(),
+            Content::pattern(2, 64).digest()
+        );
+    }
+
+    #[test]
+    fn a_flipped_bit_changes_one_byte() {
+        for content in [
+            Content::pattern(1, 100_000),
+            Content::from(vec![9_u8; 100_000]),
+        ] {
+            let (right, wrong) = (
+                content.to_bytes(),
+                content.clone().flipped(70_000).to_bytes(),
+            );
+            let differ: Vec<usize> = (0..right.len())
+                .filter(|i| right[*i] != wrong[*i])
+                .collect();
+            assert_eq!(differ, [70_000]);
+            let tail = content.flipped(70_000).slice(60_000..80_000).to_bytes();
+            assert_eq!(tail, wrong[60_000..80_000]);
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! podman with a storage of its own.
+
+use anyhow::Result;
+use tempfile::TempDir;
+use tokio::process::Command;
+
+use crate::peer;
+
+pub struct Podman(TempDir);
+
+impl Podman {
+    pub fn new() -> Result<Self> {
+        Ok(Self(tempfile::tempdir()?))
+    }
+
+    pub async fn pull(&self, reference: &str) -> Result<String> {
+        self.run(&["pull", "--tls-verify=false", "--arch=amd64", reference])
+            .await
+    }
+
+    /// Forgets the image, so that the next pull asks for everything again.
+    pub async fn remove(&self, reference: &str) -> Result<String> {
+        self.run(&["rmi", "--force", reference]).await
+    }
+
+    async fn run(&self, args: &[&str]) -> Result<String> {
+        let dir = self.0.path();
+        let mut command = Command::new(peer::program("podman")?);
+        command
+            .arg("--root")
+            .arg(dir.join("r"))
+            .arg("--runroot")
+            .arg(dir.join("s"));
+        command.args(["--storage-driver", "vfs"]).args(args);
+        peer::run(command).await
+    }
+}
