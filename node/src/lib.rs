@@ -12,5 +12,6 @@ pub mod metric;
 pub mod request;
 pub mod rule;
 pub mod settings;
+pub mod session;
 pub mod store;
 pub mod upstream;
