@@ -11,7 +11,7 @@ pub mod fill;
 pub mod metric;
 pub mod request;
 pub mod rule;
-pub mod settings;
 pub mod session;
+pub mod settings;
 pub mod store;
 pub mod upstream;

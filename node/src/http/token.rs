@@ -5,23 +5,16 @@
 //! a POST carries OAuth's `error` beside the registry's `errors`, because clients read the one or the other. Source:
 //! `reference/protocols.md` 1.2, 1.4, 1.6.
 
-use std::time::Duration;
-
-use axum::{
-    body::{Body, to_bytes},
-    response::Response,
-};
+use axum::{body::Body, response::Response};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
+use http::{HeaderValue, header, request::Parts};
 use identity::{
     authenticate::{Credentials, Origin, Proven},
     error::{Error, Refused as Wrong},
 };
 use runtime::{Secret, listener::Peer};
-use serde_json::{Map, Value, json};
-use url::form_urlencoded;
+use serde_json::{Map, Value};
 use wire::{
-    oci_error::{Code, OciError},
     query::Query,
     route::Route,
     scope::{MAX_SCOPES, Scope},
@@ -29,16 +22,15 @@ use wire::{
 
 use super::{
     View,
-    admit::{Access, Refused, credentials, grant, unavailable},
-    error,
+    admit::{Access, credentials},
 };
 
-/// The longest form read, in bytes.
-const MAX_FORM: usize = 64 * 1024;
-/// How many of its fields are read.
-const MAX_FIELDS: usize = 256;
-/// How long a form may take to arrive.
-const FORM_DEADLINE: Duration = Duration::from_secs(10);
+mod form;
+mod refusal;
+
+use form::Form;
+use refusal::Refusal;
+
 const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 
 /// Answers a request to the token service. `route` is one of its three.
@@ -67,20 +59,16 @@ async fn answer(
     let origin = access
         .origin(peer, &parts.headers)
         .map_err(Refusal::Network)?;
-    match route {
-        Route::TokenGet => get(access, parts, origin).await,
-        Route::TokenPost => {
-            let form = read(access, &parts.headers, body).await?;
-            post(access, &Form::parse(&form)?, origin).await
-        }
-        #[expect(
-            clippy::wildcard_enum_match_arm,
-            reason = "the caller sends the routes of the token service alone; anything else would be refused like an exchange"
-        )]
-        _ => Err(Refusal::Grant(
-            "this node exchanges no tokens of issuers and no rule grants; use /oauth2/token with an account",
-        )),
+    if let Route::TokenGet = route {
+        return get(access, parts, origin).await;
     }
+    if let Route::TokenPost = route {
+        let form = form::read(access.authenticate.clock(), &parts.headers, body).await?;
+        return post(access, &form, origin).await;
+    }
+    Err(Refusal::Grant(
+        "this node exchanges no tokens of issuers and no rule grants; use /oauth2/token with an account",
+    ))
 }
 
 async fn get(access: &Access, parts: &Parts, origin: Origin<'_>) -> Result<Given, Refusal> {
@@ -164,7 +152,7 @@ async fn give(
     scopes: &[Scope],
     offline: bool,
 ) -> Result<Given, Refusal> {
-    let bound = grant(access, &proven.principal, proven.bound.as_ref(), scopes);
+    let bound = access.grant(&proven.principal, proven.bound.as_ref(), scopes);
     let scope = Scope::write_list(&bound.scopes());
     let access_token = access.authenticate.issue(access.local(), proven, bound)?;
     let refresh_token = match offline {
@@ -213,173 +201,6 @@ impl Given {
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
         response
     }
-}
-
-/// Reads a form's body, chunked or not.
-async fn read(access: &Access, headers: &HeaderMap, body: Body) -> Result<Bytes, Refusal> {
-    let essence = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
-    let essence = essence
-        .and_then(|value| value.split(';').next())
-        .unwrap_or_default()
-        .trim();
-    if !essence.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
-        return Err(Refusal::MediaType);
-    }
-    let read = access
-        .authenticate
-        .clock()
-        .timeout(FORM_DEADLINE, to_bytes(body, MAX_FORM));
-    match read.await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) if is_too_long(&error) => Err(Refusal::TooLong),
-        Ok(Err(_)) => Err(Refusal::Request("the form did not arrive whole".to_owned())),
-        Err(_) => Err(Refusal::Late),
-    }
-}
-
-fn is_too_long(error: &axum::Error) -> bool {
-    std::error::Error::source(error)
-        .is_some_and(|source| source.is::<http_body_util::LengthLimitError>())
-}
-
-/// A form's fields. Not `Debug`: there are secrets in it.
-struct Form(Vec<(String, String)>);
-
-impl Form {
-    fn parse(bytes: &[u8]) -> Result<Self, Refusal> {
-        let fields: Vec<_> = form_urlencoded::parse(bytes)
-            .into_owned()
-            .take(MAX_FIELDS + 1)
-            .collect();
-        if fields.len() > MAX_FIELDS {
-            return Err(Refusal::Request(format!(
-                "the form has more than {MAX_FIELDS} fields"
-            )));
-        }
-        Ok(Self(fields))
-    }
-
-    fn all(&self, name: &'static str) -> impl Iterator<Item = &str> {
-        self.0
-            .iter()
-            .filter(move |(key, _)| key == name)
-            .map(|(_, value)| value.as_str())
-    }
-
-    fn first(&self, name: &'static str) -> Option<&str> {
-        self.all(name).next()
-    }
-}
-
-/// Why there is no token.
-enum Refusal {
-    Network(Box<Refused>),
-    Error(Error),
-    Request(String),
-    Grant(&'static str),
-    MediaType,
-    TooLong,
-    Late,
-}
-
-impl From<Error> for Refusal {
-    fn from(error: Error) -> Self {
-        Self::Error(error)
-    }
-}
-
-impl Refusal {
-    fn into_response(self, login_server: &str) -> Response {
-        match self {
-            Self::Network(refused) => refused.into_response(),
-            Self::Error(Error::Unavailable { what, source }) => {
-                unavailable(what, source.as_ref()).into_response()
-            }
-            Self::Error(Error::Refused(wrong)) => {
-                let said = wrong.to_string();
-                let mut response = said_twice(
-                    StatusCode::UNAUTHORIZED,
-                    Code::Unauthorized,
-                    "invalid_grant",
-                    &said,
-                );
-                let basic = format!("Basic realm=\"{login_server}\"");
-                if let Ok(value) = HeaderValue::from_str(&basic) {
-                    response
-                        .headers_mut()
-                        .insert(header::WWW_AUTHENTICATE, value);
-                }
-                response
-            }
-            Self::Error(error @ Error::TooOften { retry_after }) => {
-                let (status, code) = (StatusCode::TOO_MANY_REQUESTS, Code::TooManyRequests);
-                let mut response = said_twice(status, code, "slow_down", &error.to_string());
-                let seconds = retry_after.as_millis().div_ceil(1000).clamp(1, 300);
-                let seconds = u64::try_from(seconds).unwrap_or(300);
-                response
-                    .headers_mut()
-                    .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-                response
-            }
-            Self::Request(said) => said_twice(
-                StatusCode::BAD_REQUEST,
-                Code::Unsupported,
-                "invalid_request",
-                &said,
-            ),
-            Self::Grant(said) => said_twice(
-                StatusCode::BAD_REQUEST,
-                Code::Unsupported,
-                "unsupported_grant_type",
-                said,
-            ),
-            Self::MediaType => {
-                let said = "the body is a form: application/x-www-form-urlencoded";
-                said_twice(
-                    StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                    Code::Unsupported,
-                    "invalid_request",
-                    said,
-                )
-            }
-            Self::TooLong => {
-                let said = format!("the form is longer than {MAX_FORM} bytes");
-                said_twice(
-                    StatusCode::PAYLOAD_TOO_LARGE,
-                    Code::SizeInvalid,
-                    "invalid_request",
-                    &said,
-                )
-            }
-            Self::Late => {
-                let said = "the form did not arrive in time";
-                said_twice(
-                    StatusCode::REQUEST_TIMEOUT,
-                    Code::Unsupported,
-                    "invalid_request",
-                    said,
-                )
-            }
-        }
-    }
-}
-
-/// An error in both shapes that token clients read.
-fn said_twice(status: StatusCode, code: Code, oauth: &str, said: &str) -> Response {
-    let mut response = error::oci(status, &OciError::new(code, said));
-    let body = json!({
-        "errors": [{ "code": code.as_str(), "message": said }],
-        "error": oauth,
-        "error_description": said,
-    });
-    let body = body.to_string();
-    response
-        .headers_mut()
-        .insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
-    *response.body_mut() = Body::from(body);
-    response
 }
 
 #[cfg(test)]

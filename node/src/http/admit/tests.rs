@@ -1,10 +1,15 @@
 //! T51: every route, by every kind of caller, as the one table of routes declares; and what the refusals say.
 
+use std::time::Duration;
+
+use http::StatusCode;
 use identity::authenticate::Proven;
+use serde_json::json;
 use topology::model::network;
 use wire::assignment::{Assignee, Role};
+use wire::scope::Scope;
 
-use super::{rig::*, *};
+use super::{access::FORWARDED_FOR, rig::*, *};
 
 const SHA: &str = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 const UPLOAD: &str = "01920000-0000-7000-8000-000000000000";
@@ -128,12 +133,9 @@ fn status(answer: &Result<Admitted, Box<Refused>>) -> u16 {
 }
 
 fn bearer(rig: &Rig, proven: &Proven, scope: &str) -> HeaderMap {
-    let bound = grant(
-        &rig.access,
-        &proven.principal,
-        None,
-        &Scope::parse_list(scope),
-    );
+    let bound = rig
+        .access
+        .grant(&proven.principal, None, &Scope::parse_list(scope));
     let token = rig
         .authenticate
         .issue(rig.access.local(), proven, bound)

@@ -1,9 +1,17 @@
 //! The token endpoint as clients use it: the rows of `reference/protocols.md` 1.4 and 1.6.
 
-use http::{Method, Request};
+use axum::body::to_bytes;
+use http::{HeaderMap, Method, Request};
 use identity::authenticate::refresh::LIFE;
 
-use super::{super::admit::rig::*, *};
+use serde_json::json;
+use url::form_urlencoded;
+
+use super::{
+    super::admit::rig::*,
+    form::{MAX_FIELDS, MAX_FORM},
+    *,
+};
 
 struct Answer {
     status: u16,

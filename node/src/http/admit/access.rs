@@ -1,0 +1,127 @@
+//! What a slice says about who may do what here: swapped whole, so that no request is decided by halves of two.
+//!
+//! Made from a node's part of a topology, by hand, because identity and topology do not know each other. The node's address
+//! policy is applied here, before anything is looked at that a stranger sent.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+};
+
+use http::HeaderMap;
+use identity::{
+    authenticate::{Authenticate, Local, Origin, account::Accounts},
+    decide::{Assignments, Bound},
+    network::{self, Policy},
+    principal::Principal,
+};
+use runtime::listener::Peer;
+use topology::model::Node;
+use wire::{name::AccountName, scope::Scope, secret_ref::SecretRef};
+
+use super::Refused;
+
+pub(super) const FORWARDED_FOR: &str = "x-forwarded-for";
+
+/// What a slice says about who may do what here. Swapped whole.
+#[derive(Debug)]
+pub struct Access {
+    /// The absolute URL of our token endpoint.
+    pub(in crate::http) realm: String,
+    /// How clients name this registry; issuer and audience of its tokens.
+    pub(in crate::http) login_server: String,
+    pub(in crate::http) assignments: Assignments,
+    pub(in crate::http) authenticate: Authenticate,
+    network: Policy,
+    accounts: Accounts,
+}
+
+impl Access {
+    /// The access that a node's part of a topology declares. What is known about accounts that `previous` declared the same
+    /// way is carried over.
+    #[must_use]
+    pub fn new(
+        node: &Node,
+        accounts: &BTreeMap<AccountName, SecretRef>,
+        authenticate: &Authenticate,
+        previous: Option<&Self>,
+    ) -> Self {
+        Self {
+            realm: format!("{}/oauth2/token", node.endpoint),
+            login_server: node.endpoint.login_server(),
+            assignments: Assignments::new(&node.access),
+            authenticate: authenticate.clone(),
+            network: policy(&node.network),
+            accounts: Accounts::new(accounts, previous.map(|previous| &previous.accounts)),
+        }
+    }
+
+    /// Reads and hashes the accounts' passwords beforehand; says so where one cannot be read.
+    pub async fn warm(&self) {
+        for account in self.authenticate.warm(&self.accounts).await {
+            tracing::warn!(%account, "the account's password cannot be read; tried again when it is needed");
+        }
+    }
+
+    pub(in crate::http) fn local(&self) -> Local<'_> {
+        Local {
+            audience: &self.login_server,
+            accounts: &self.accounts,
+        }
+    }
+
+    /// Where the request comes from, if it may come from there at all.
+    pub(in crate::http) fn origin(
+        &self,
+        peer: Option<&Peer>,
+        headers: &HeaderMap,
+    ) -> Result<Origin<'static>, Box<Refused>> {
+        let forwarded = headers.get_all(FORWARDED_FOR);
+        // What is not text is no address: it must not hide an entry to its left.
+        let forwarded: Vec<&str> = forwarded
+            .iter()
+            .map(|value| value.to_str().unwrap_or("?"))
+            .collect();
+        let client = peer.and_then(|peer| {
+            self.network
+                .client(peer.address.ip(), forwarded.into_iter())
+        });
+        // Nobody is a mesh peer before there is a mesh CA to say so.
+        if !self.network.admits(client, false) {
+            return Err(Refused::network());
+        }
+        let connection = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.address.ip());
+        Ok(Origin {
+            address: client.unwrap_or(connection),
+            spiffe: None,
+        })
+    }
+
+    /// What a token for `scopes` may say: asked for, allowed by roles, and within what was proven.
+    pub(in crate::http) fn grant(
+        &self,
+        principal: &Principal,
+        within: Option<&Bound>,
+        scopes: &[Scope],
+    ) -> Bound {
+        let granted = self.assignments.grant(principal, scopes);
+        match within {
+            Some(within) => granted.within(within),
+            None => granted,
+        }
+    }
+}
+
+fn policy(network: &topology::model::Network) -> Policy {
+    use topology::model::network::Access::{Private, Public, Selected};
+    Policy {
+        access: match network.access {
+            Public => network::Access::Public,
+            Selected => network::Access::Selected,
+            Private => network::Access::Private,
+        },
+        allow: network.allow.clone(),
+        trusted_proxies: network.trusted_proxies.clone(),
+        trust_mesh_peers: network.trust_mesh_peers,
+    }
+}

@@ -1,0 +1,180 @@
+//! The answers to requests that may not go on: 401 with a challenge, 403, 503; their words, and how much they say.
+//!
+//! A 401 names the scope that this very request needs. Somebody known who may not read gets one sentence, whether or not
+//! there is anything; somebody who may read is told the role they lack. Never a 429 here: containerd would ask dozens of
+//! times more. Source: `reference/clients-and-peers.md` section 3, `reference/protocols.md` 1.4.
+
+use std::time::Duration;
+
+use axum::response::Response;
+use http::{HeaderValue, StatusCode, header};
+use identity::{
+    authenticate::Caller,
+    decide::{Decision, Denied},
+    error::{Error, Refused as Wrong},
+    principal::Principal,
+};
+use serde_json::json;
+use wire::{
+    challenge::{Bearer, TokenError},
+    oci_error::{Code, OciError},
+    refusal::Refusal,
+    route::Needs,
+};
+
+use super::{super::error, Access};
+
+/// When to come back if something of ours could not be read.
+const RETRY: Duration = Duration::from_secs(5);
+
+pub(super) fn answer(
+    access: &Access,
+    needs: &Needs,
+    caller: &Caller,
+    decision: Decision,
+) -> Option<Box<Refused>> {
+    match decision {
+        Decision::Allow => None,
+        Decision::Challenge => Some(challenge(access, needs, None, "authentication required")),
+        Decision::InsufficientScope => {
+            let said = "the token does not cover this; ask for one with the scope of the challenge";
+            Some(challenge(
+                access,
+                needs,
+                Some(TokenError::InsufficientScope),
+                said,
+            ))
+        }
+        Decision::Deny(denied) => Some(deny(needs, &caller.principal, denied)),
+    }
+}
+
+fn deny(needs: &Needs, principal: &Principal, denied: Denied) -> Box<Refused> {
+    let what = match needs {
+        Needs::Action { repository, .. } | Needs::Mount { repository, .. } => {
+            format!("to {repository} ")
+        }
+        Needs::Nothing | Needs::Session | Needs::Catalog => String::new(),
+    };
+    let error = match denied {
+        Denied::Hidden => OciError::new(
+            Code::Denied,
+            format!("{principal} has no access {what}on this node"),
+        ),
+        Denied::Missing(role) => {
+            let role = json!(role);
+            let name = role.as_str().unwrap_or_default();
+            let message = format!(
+                "{principal} has no such access {what}on this node: the role {name} is missing"
+            );
+            OciError::new(Code::Denied, message).with_detail(json!({ "role": role }))
+        }
+    };
+    Box::new(Refused {
+        status: StatusCode::FORBIDDEN,
+        error,
+        challenge: None,
+        retry_after: None,
+    })
+}
+
+/// The answer to credentials that gave no principal. Too many tries look like wrong ones here: a 429 would make containerd
+/// ask dozens of times more, and only the token endpoint says it.
+pub(super) fn refused(access: &Access, needs: &Needs, error: &Error) -> Box<Refused> {
+    match error {
+        Error::Refused(wrong @ Wrong::Token) => challenge(
+            access,
+            needs,
+            Some(TokenError::InvalidToken),
+            &wrong.to_string(),
+        ),
+        Error::Refused(wrong) => challenge(access, needs, None, &wrong.to_string()),
+        Error::TooOften { .. } => challenge(access, needs, None, &Wrong::Password.to_string()),
+        Error::Unavailable { what, source } => unavailable(what, source.as_ref()),
+    }
+}
+
+/// We could not find out: never an answer about the caller. The cause is said here, to the log alone.
+pub(in crate::http) fn unavailable(
+    what: &str,
+    source: &(dyn std::error::Error + 'static),
+) -> Box<Refused> {
+    tracing::warn!(what, error = source, "a caller could not be authenticated");
+    let message = format!("{what} cannot be read now; try again");
+    let error = OciError::new(Code::Unavailable, message)
+        .with_detail(json!({ "refusal": Refusal::SecretUnavailable.as_str() }));
+    Box::new(Refused {
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        error,
+        challenge: None,
+        retry_after: Some(RETRY),
+    })
+}
+
+fn challenge(
+    access: &Access,
+    needs: &Needs,
+    error: Option<TokenError>,
+    said: &str,
+) -> Box<Refused> {
+    let scopes = needs.scopes();
+    let bearer = Bearer {
+        realm: &access.realm,
+        service: &access.login_server,
+        scopes: &scopes,
+        error,
+    };
+    Box::new(Refused {
+        status: StatusCode::UNAUTHORIZED,
+        challenge: HeaderValue::from_str(&bearer.to_string()).ok(),
+        error: OciError::new(Code::Unauthorized, said),
+        retry_after: None,
+    })
+}
+
+/// The answer to a request that may not go on.
+#[derive(Debug)]
+pub struct Refused {
+    /// 401, 403 or 503.
+    pub status: StatusCode,
+    /// The body.
+    pub error: OciError,
+    /// `WWW-Authenticate`; on every 401.
+    pub challenge: Option<HeaderValue>,
+    /// `Retry-After`; on every 503.
+    pub retry_after: Option<Duration>,
+}
+
+impl Refused {
+    /// The answer to an address that is not let in.
+    pub(super) fn network() -> Box<Self> {
+        let error = OciError::new(
+            Code::Denied,
+            "this node does not take requests from your address",
+        )
+        .with_detail(json!({ "refusal": Refusal::NetworkRefused.as_str() }));
+        Box::new(Refused {
+            status: StatusCode::FORBIDDEN,
+            error,
+            challenge: None,
+            retry_after: None,
+        })
+    }
+
+    /// The same as a response.
+    #[must_use]
+    pub fn into_response(self) -> Response {
+        let mut response = error::oci(self.status, &self.error);
+        let headers = response.headers_mut();
+        if let Some(challenge) = self.challenge {
+            headers.insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        if let Some(after) = self.retry_after {
+            headers.insert(
+                header::RETRY_AFTER,
+                HeaderValue::from(after.as_secs().max(1)),
+            );
+        }
+        response
+    }
+}
