@@ -141,12 +141,17 @@ impl Sources {
         (0..).zip(self.files.iter().map(|(_, text)| text.as_str()))
     }
 
-    /// The whole line in which `place` begins, and the byte at which that line begins.
-    pub(crate) fn line(&self, place: Place) -> Option<(&str, usize)> {
+    /// The line in which `place` begins, and the byte at which it begins; of a long line `reach` bytes on both sides.
+    pub(crate) fn line(&self, place: Place, reach: usize) -> Option<(&str, usize)> {
         let (_, text) = self.file(place)?;
-        let at = (place.start as usize).min(text.len());
-        let begin = text.get(..at)?.rfind('\n').map_or(0, |newline| newline + 1);
-        let line = text.get(begin..)?.lines().next().unwrap_or_default();
+        let at = text.floor_char_boundary(place.start as usize);
+        let near = text.floor_char_boundary(at.saturating_sub(reach));
+        let far = text.ceil_char_boundary(at.saturating_add(reach));
+        let before = text.get(near..at)?;
+        let begin = before
+            .rfind('\n')
+            .map_or(near, |newline| near + newline + 1);
+        let line = text.get(begin..far)?.lines().next().unwrap_or_default();
         Some((line, begin))
     }
 

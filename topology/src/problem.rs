@@ -150,16 +150,26 @@ impl Finding {
     }
 }
 
+/// The most problems kept of one reading.
+const MOST: usize = 20_000;
+
 /// What the passes have found so far.
+///
+/// Bounded: a file can hold a million mistakes, and nobody reads more than the first `MOST`.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     found: Vec<Finding>,
+    /// Errors, those that were not kept too.
+    errors: usize,
     secrets: Vec<Place>,
 }
 
 impl Findings {
     pub(crate) fn push(&mut self, finding: Finding) {
-        self.found.push(finding);
+        self.errors += usize::from(finding.severity == Severity::Error);
+        if self.found.len() < MOST {
+            self.found.push(finding);
+        }
     }
 
     /// Remembers that a secret stands there by value: no problem may show it.
@@ -168,9 +178,7 @@ impl Findings {
     }
 
     pub(crate) fn has_errors(&self) -> bool {
-        self.found
-            .iter()
-            .any(|finding| finding.severity == Severity::Error)
+        self.errors > 0
     }
 
     /// The problems, by file and line; problems without a place come first.

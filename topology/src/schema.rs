@@ -1,7 +1,7 @@
 //! The JSON Schema (draft-07) of the document, from the types that read it.
 
 use schemars::{Schema, generate::SchemaSettings, transform::Transform};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::document::Document;
 
@@ -35,9 +35,30 @@ impl Transform for Required {
         for (_, property) in properties.into_iter().flatten() {
             if let Some(property) = property.as_object_mut() {
                 property.remove("default");
+                without_null(property);
             }
         }
     }
+}
+
+/// A key is left out rather than set to nothing, so editors need not offer it.
+fn without_null(property: &mut Map<String, Value>) {
+    if let Some(types) = property.get_mut("type").and_then(Value::as_array_mut) {
+        types.retain(|name| name != "null");
+        if let [one] = types.as_slice() {
+            let one = one.clone();
+            property.insert("type".to_owned(), one);
+        }
+    }
+    let Some(mut parts) = property.remove("anyOf") else {
+        return;
+    };
+    if let Some(parts) = parts.as_array_mut() {
+        parts.retain(|part| part["type"] != "null");
+    }
+    // Draft-07 ignores what stands beside a `$ref`, so the one that is left stays in a list.
+    let one = parts.as_array().is_some_and(|parts| parts.len() == 1);
+    property.insert(if one { "allOf" } else { "anyOf" }.to_owned(), parts);
 }
 
 /// Gives the schema its title.

@@ -16,6 +16,7 @@ use crate::{
 };
 
 mod access;
+mod authentication;
 mod behaviour;
 mod identity;
 mod node;
@@ -28,6 +29,7 @@ mod target;
 mod tree;
 mod value;
 mod warning;
+mod webhook;
 
 use reference::Declared;
 use rule::Rules;
@@ -67,11 +69,11 @@ pub(crate) fn validate(
     let mut topology = section::all(&mesh, findings);
     topology.identities = identity::all(&mesh, findings);
     access::all(&mut mesh, &mut topology, findings);
-    section::webhooks(&mut mesh, findings);
+    webhook::all(&mut mesh, findings);
     let rules = Rules::of(&mesh, findings);
     let sound = tree::check(&mesh, &rules, findings);
     target::check(&mesh, &rules, findings);
-    rule::check(&mesh, &rules, &topology, findings);
+    authentication::check(&mesh, &rules, &topology, findings);
     if scope == Scope::Mesh {
         reach::check(&mesh, &rules, &topology, findings);
         warning::check(&mesh, &rules, &topology, findings);

@@ -74,6 +74,7 @@ fn the_schema_refuses_what_the_reader_refuses() {
     let bad = [
         serde_json::json!({"nodes": {"a": {"endpiont": "x", "endpoint": "y"}}}),
         serde_json::json!({"nodes": {"a": {}}}),
+        serde_json::json!({"nodes": {"a": {"endpoint": null}}}),
         serde_json::json!({"nodes": {"a": {"endpoint": 1}}}),
         serde_json::json!({"rules": {"r": {"on": "a", "source": "b", "target": "c", "whenGone": "x"}}}),
         serde_json::json!({"accounts": {"ci": {"password": "hunter2"}}}),

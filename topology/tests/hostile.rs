@@ -121,3 +121,10 @@ fn ten_thousand_overlaps_are_all_reported() {
             .all(|problem| problem.code == "overlapping-wildcards")
     );
 }
+
+#[test]
+fn countless_mistakes_on_one_line_end_in_a_bounded_list() {
+    let keys: Vec<String> = (0..50_000).map(|number| format!("k{number}: 1")).collect();
+    let found = refused(format!("{{mesh: m, {}}}", keys.join(", ")));
+    assert_eq!(found.len(), 20_000);
+}

@@ -9,10 +9,12 @@ use super::{Excerpt, Problem, Severity};
 use crate::place::{Place, Sources};
 
 const WINDOW: usize = 100;
+/// Bytes of a line that are looked at on both sides: the window in the widest characters.
+const REACH: usize = 4 * WINDOW;
 
 /// The line around `place`, with every secret covered by stars.
 pub(super) fn excerpt(place: Place, sources: &Sources, secrets: &[Place]) -> Excerpt {
-    let Some((line, begin)) = sources.line(place) else {
+    let Some((line, begin)) = sources.line(place, REACH) else {
         return Excerpt::default();
     };
     let start = place.start as usize;

@@ -30,7 +30,8 @@ fn docker_hub(rules: &Rules<'_>, findings: &mut Findings) {
     let mut told = BTreeSet::new();
     for instance in &rules.instances {
         let draft = &rules.drafts[instance.draft];
-        let hub = instance.source.upstream == UpstreamRef::Host("docker.io".to_owned());
+        let hub =
+            matches!(&instance.source.upstream, UpstreamRef::Host(host) if host == "docker.io");
         let named = draft.section.identity.is_some() || draft.section.credentials.is_some();
         if hub && !named && told.insert(instance.draft) {
             let message = format!("the rule `{}` asks Docker Hub anonymously", draft.key.value);
