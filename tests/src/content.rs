@@ -23,15 +23,48 @@ pub struct Content {
 #[derive(Clone, Debug)]
 enum Source {
     Bytes(Bytes),
-    Pattern(Arc<[u8]>),
+    Pattern { block: Arc<[u8]>, tar: Option<Tar> },
 }
+
+/// What makes a pattern the content of the one file of a tar archive: the header before it and the zeros after it.
+#[derive(Clone, Debug)]
+struct Tar {
+    header: Bytes,
+    end: u64,
+}
+
+const TAR_HEADER: u64 = 512;
+const TAR_END: u64 = 1024;
 
 impl Content {
     /// `size` bytes that look random, the same for the same seed.
     pub fn pattern(seed: u64, size: u64) -> Self {
         Self {
-            source: Source::Pattern(block(seed)),
+            source: Source::Pattern {
+                block: block(seed),
+                tar: None,
+            },
             range: 0..size,
+            flip: None,
+        }
+    }
+
+    /// A tar archive with one file, as a layer that real clients unpack. Its length is `size`, or the next that an archive can have.
+    pub fn tar(seed: u64, size: u64) -> Self {
+        let file = size
+            .saturating_sub(TAR_HEADER + TAR_END)
+            .next_multiple_of(TAR_HEADER);
+        let tar = Tar {
+            header: tar_header(&format!("file-{seed}"), file),
+            end: TAR_HEADER + file,
+        };
+        let range = 0..tar.end + TAR_END;
+        Self {
+            source: Source::Pattern {
+                block: block(seed),
+                tar: Some(tar),
+            },
+            range,
             flip: None,
         }
     }
@@ -76,7 +109,7 @@ impl Content {
                 let at = usize::try_from(at).expect("bytes in memory fit a usize");
                 bytes.slice(at..at + left.min(BLOCK))
             }
-            Source::Pattern(block) => pattern_chunk(block, at, left),
+            Source::Pattern { block, tar } => pattern_chunk(block, tar.as_ref(), at, left),
         };
         match self.flip {
             Some(flip) if (at..at + chunk.len() as u64).contains(&flip) => {
@@ -127,12 +160,43 @@ impl<T: Into<Bytes>> From<T> for Content {
 }
 
 /// What the pattern says from `at` to the end of that block: the block, its first eight bytes replaced by its number.
-fn pattern_chunk(block: &[u8], at: u64, left: usize) -> Bytes {
+fn pattern_chunk(block: &[u8], tar: Option<&Tar>, at: u64, left: usize) -> Bytes {
     let (number, within) = (at / BLOCK as u64, at % BLOCK as u64);
     let mut bytes = block.to_vec();
     bytes[..8].copy_from_slice(&number.to_le_bytes());
+    if let Some(tar) = tar {
+        if number == 0 {
+            bytes[..tar.header.len()].copy_from_slice(&tar.header);
+        }
+        let end = tar.end.saturating_sub(number * BLOCK as u64);
+        let end = usize::try_from(end).unwrap_or(BLOCK).min(BLOCK);
+        bytes[end..].fill(0);
+    }
     let within = usize::try_from(within).expect("less than a block");
     Bytes::from(bytes).slice(within..BLOCK.min(within.saturating_add(left)))
+}
+
+/// The ustar header of a file that anybody may read. Source: POSIX.1-2017, pax, ustar interchange format.
+fn tar_header(name: &str, size: u64) -> Bytes {
+    let mut header = [0_u8; 512];
+    let size = format!("{size:011o}");
+    for (at, field) in [
+        (0, name),
+        (100, "0000644"),
+        (108, "0000000"),
+        (116, "0000000"),
+        (124, size.as_str()),
+        (136, "00000000000"),
+        (148, "        "),
+        (156, "0"),
+        (257, "ustar\0"),
+        (263, "00"),
+    ] {
+        header[at..at + field.len()].copy_from_slice(field.as_bytes());
+    }
+    let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    Bytes::copy_from_slice(&header)
 }
 
 /// One block by splitmix64.
@@ -166,6 +230,19 @@ mod tests {
             );
         }
         assert_eq!(whole.digest(), Digest::sha256(&bytes));
+    }
+
+    #[test]
+    fn a_tar_has_a_header_a_file_and_two_empty_blocks() {
+        for size in [2_048, 65_536, 65_600, 300_000] {
+            let bytes = Content::tar(1, size).to_bytes();
+            assert!(bytes.len() as u64 >= size && bytes.len().is_multiple_of(512));
+            assert_eq!(&bytes[257..262], b"ustar");
+            let (file, end) = bytes[512..].split_at(bytes.len() - 512 - 1024);
+            assert!(end.iter().all(|byte| *byte == 0));
+            assert_eq!(format!("{:011o}", file.len()).as_bytes(), &bytes[124..135]);
+            assert!(file.iter().any(|byte| *byte != 0));
+        }
     }
 
     #[test]

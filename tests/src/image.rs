@@ -154,7 +154,7 @@ impl Manifest {
 }
 
 impl Builder {
-    /// Adds a layer of so many bytes to each platform.
+    /// Adds a layer of so many bytes, rounded up to what a tar archive can have, to each platform.
     pub fn layer_of(mut self, bytes: u64) -> Self {
         self.layers.push(bytes);
         self
@@ -192,7 +192,7 @@ impl Builder {
         let layers: Vec<(Digest, Value)> = (0..)
             .zip(&self.layers)
             .map(|(layer, size)| {
-                let content = Content::pattern(self.seed * 1000 + number * 100 + layer, *size);
+                let content = Content::tar(self.seed * 1000 + number * 100 + layer, *size);
                 (content.digest(), parts.blob(content, LAYER))
             })
             .collect();

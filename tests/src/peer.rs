@@ -68,3 +68,6 @@ async fn run(command: Command) -> Result<String> {
     ensure!(status.success(), "{shown}: {status}\n{said}");
     Ok(said)
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ use crate::{Client, Content, Cut, Fault, Gate};
 
 async fn stocked() -> (Origin, Client, Image) {
     let origin = Origin::start().await;
-    let image = Image::single(1).layer_of(300_000).build();
+    let image = Image::single(1).layer_of(300_032).build();
     origin.put("a", "1", &image);
     let client = Client::new(origin.url());
     (origin, client, image)
@@ -18,23 +18,23 @@ async fn ranges_are_exact() {
     let bytes = content.to_bytes();
     for (range, expected) in [
         ("bytes=0-99", 0..100),
-        ("bytes=-100", 299_900..300_000),
-        ("bytes=299990-", 299_990..300_000),
-        ("bytes=1-999999", 1..300_000),
+        ("bytes=-100", 299_932..300_032),
+        ("bytes=299990-", 299_990..300_032),
+        ("bytes=1-999999", 1..300_032),
     ] {
         let reply = client.get_range("a", digest, range).await.unwrap();
         assert_eq!(reply.status, 206);
-        let shown = format!("bytes {}-{}/300000", expected.start, expected.end - 1);
+        let shown = format!("bytes {}-{}/300032", expected.start, expected.end - 1);
         assert_eq!(reply.header("content-range"), Some(shown.as_str()));
         assert_eq!(reply.body, bytes[expected]);
     }
     let past = client
-        .get_range("a", digest, "bytes=300000-")
+        .get_range("a", digest, "bytes=300032-")
         .await
         .unwrap();
     assert_eq!(
         (past.status, past.header("content-range")),
-        (416, Some("bytes */300000"))
+        (416, Some("bytes */300032"))
     );
 }
 
@@ -163,7 +163,7 @@ async fn trailing_garbage_follows_the_promised_length() {
     tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut all)
         .await
         .unwrap();
-    assert!(String::from_utf8_lossy(&all).contains("content-length: 300000\r\n"));
+    assert!(String::from_utf8_lossy(&all).contains("content-length: 300032\r\n"));
     assert!(all.ends_with(b"garbage"));
 }
 

@@ -38,7 +38,12 @@ impl Skopeo {
         }
         peer::run(with(
             command,
-            ["--all", &from, &format!("docker://{reference}")],
+            [
+                "--all",
+                "--preserve-digests",
+                &from,
+                &format!("docker://{reference}"),
+            ],
         ))
         .await?;
         Ok(())
