@@ -12,47 +12,34 @@ use wire::name::{MeshName, NodeName};
 
 use crate::{copy::Copies, event::Recorder, fill::Fills, rule::Rules, store::Store};
 
+mod adopt;
 pub mod answer;
 mod blob;
 mod check;
 mod delete;
+pub mod describe;
 pub mod error;
 pub mod freshness;
 mod list;
 mod manifest;
 mod place;
+mod push;
 mod referrer;
+mod refuse;
 mod remembered;
 mod tag;
+#[cfg(test)]
+mod tests;
 mod upload;
 pub mod verdict;
 mod visible;
+mod warning;
 
 pub use answer::{
-    BlobAnswer, BlobBody, CatalogAnswer, ManifestAnswer, Mount, Outcome, Provenance, PutAnswer, ReferrersAnswer, TagsAnswer,
-    Upload, UploadStart, UploadStarted,
+    BlobAnswer, BlobBody, CatalogAnswer, ManifestAnswer, Mount, Outcome, Provenance, PutAnswer,
+    ReferrersAnswer, TagsAnswer, Upload, UploadStart, UploadStarted,
 };
 pub use error::{Error, Trouble};
-
-// The verbs, by file. `request` is &crate::request::Request, `repository` &RepositoryName everywhere.
-//
-// manifest.rs  manifest(repository, reference: &Reference, verb: ContentVerb, request) -> Result<ManifestAnswer, Error>
-//              put_manifest(repository, reference: &Reference, tags: &[Tag], content_type: Option<&str>, bytes: Bytes, request)
-//                  -> Result<PutAnswer, Error>
-// blob.rs      blob(repository, digest: &Digest, verb: ContentVerb, range: Option<ByteRange>, request) -> Result<BlobAnswer, Error>
-// delete.rs    delete_manifest(repository, reference: &Reference, request) -> Result<(), Error>
-//              delete_blob(repository, digest: &Digest, request) -> Result<(), Error>
-// upload.rs    start_upload(repository, start: UploadStart, request) -> Result<UploadStarted, Error>
-//              append_upload(id: Uuid, repository, expected: Option<Span>, body: S) -> Result<Upload, Error>
-//                  where S: Stream<Item = Result<Bytes, E>> + Send, E: Display
-//              finish_upload(id: Uuid, repository, digest: &Digest, expected: Option<Span>, body: S) -> Result<Digest, Error>
-//              push_blob(repository, digest: &Digest, body: S) -> Result<Digest, Error>             (the single POST)
-//              upload_status(id: Uuid, repository) -> Result<Upload, Error>
-//              cancel_upload(id: Uuid, repository) -> Result<(), Error>
-// list.rs      tags(repository, page: &Page, request) -> Result<TagsAnswer, Error>
-//              catalog(page: &Page, may_see: impl Fn(&RepositoryName) -> bool + Send) -> Result<CatalogAnswer, Error>
-// referrer.rs  referrers(repository, subject: &Digest, artifact_type: Option<&str>, page: &Page, request)
-//                  -> Result<ReferrersAnswer, Error>
 
 /// What a registry is made with.
 #[derive(Debug, Clone)]
@@ -67,4 +54,68 @@ pub struct Config {
 #[derive(Clone)]
 pub struct Registry {
     inner: Arc<Inner>,
+}
+
+struct Inner {
+    mesh: MeshName,
+    node: NodeName,
+    store: Store,
+    fills: Fills,
+    copies: Copies,
+    rules: Arc<ArcSwap<Rules>>,
+    events: Recorder,
+    clock: Clock,
+    remembered: remembered::Remembered,
+    checks: check::Checks,
+    adoptions: adopt::Adoptions,
+    lists: list::Lists,
+    referring: referrer::Referring,
+    uploads: upload::Uploads,
+}
+
+impl Config {
+    /// A registry over these.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is one of the components that `app` names"
+    )]
+    pub fn build(
+        self,
+        store: Store,
+        fills: Fills,
+        copies: Copies,
+        rules: Arc<ArcSwap<Rules>>,
+        events: Recorder,
+        clock: Clock,
+        tasks: &Tasks,
+    ) -> Registry {
+        let tasks = tasks.child("registry");
+        let inner = Inner {
+            mesh: self.mesh,
+            node: self.node,
+            store,
+            fills,
+            copies,
+            rules,
+            events,
+            remembered: remembered::Remembered::new(clock.clone()),
+            clock,
+            checks: check::Checks::new(&tasks),
+            adoptions: adopt::Adoptions::new(&tasks),
+            lists: list::Lists::new(&tasks),
+            referring: referrer::Referring::new(&tasks),
+            uploads: upload::Uploads::new(),
+        };
+        Registry {
+            inner: Arc::new(inner),
+        }
+    }
+}
+
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Registry")
+            .field("node", &self.inner.node)
+            .finish_non_exhaustive()
+    }
 }

@@ -10,6 +10,7 @@ use wire::{name::RuleName, repository::RepositoryName};
 
 use crate::upstream::Upstream;
 
+pub mod conflict;
 pub mod state;
 pub mod status;
 

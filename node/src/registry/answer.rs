@@ -74,7 +74,14 @@ impl Provenance {
     /// From the store of a repository that no rule covers.
     #[must_use]
     pub fn local() -> Self {
-        Self { outcome: Outcome::Local, rule: None, cache: None, upstream_cache: None, age: None, warning: None }
+        Self {
+            outcome: Outcome::Local,
+            rule: None,
+            cache: None,
+            upstream_cache: None,
+            age: None,
+            warning: None,
+        }
     }
 }
 
@@ -112,7 +119,8 @@ impl BlobAnswer {
     /// The bytes that are sent, end exclusive: of `part`, else of the whole.
     #[must_use]
     pub fn range(&self) -> Range<u64> {
-        self.part.map_or(0..self.size, |part| part.first..part.last.saturating_add(1))
+        self.part
+            .map_or(0..self.size, |part| part.first..part.last.saturating_add(1))
     }
 }
 

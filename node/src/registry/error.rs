@@ -24,7 +24,7 @@ use crate::store;
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
     /// 404: no rule covers it, and nothing of it is here.
-    #[error("the repository '{repository}' is not known here{}", hint(.hint.as_deref()))]
+    #[error("the repository '{repository}' is not known here{}", why_unknown(.hint.as_deref()))]
     NameUnknown {
         /// Which.
         repository: RepositoryName,
@@ -93,7 +93,9 @@ pub enum Error {
         missing: Vec<Digest>,
     },
     /// 404: no such upload in this repository.
-    #[error("there is no such upload in this repository: it is over, was cancelled, or has expired")]
+    #[error(
+        "there is no such upload in this repository: it is over, was cancelled, or has expired"
+    )]
     UploadUnknown,
     /// 416: a chunk that does not begin where the upload ends.
     #[error("the chunk does not begin where the upload ends: {length} bytes are here")]
@@ -204,7 +206,9 @@ impl Error {
     pub fn trouble(&self) -> Option<&Trouble> {
         match self {
             Self::Denied(trouble) | Self::Away(trouble) | Self::Wrong(trouble) => Some(trouble),
-            Self::ManifestUnknown { trouble, .. } | Self::BlobUnknown { trouble, .. } => trouble.as_deref(),
+            Self::ManifestUnknown { trouble, .. } | Self::BlobUnknown { trouble, .. } => {
+                trouble.as_deref()
+            }
             Self::NameUnknown { .. }
             | Self::Loop { .. }
             | Self::FilledByRule { .. }
@@ -223,10 +227,10 @@ impl Error {
     /// The rule that is responsible, for the log and the metrics.
     #[must_use]
     pub fn rule(&self) -> Option<&RuleName> {
-        match self {
-            Self::FilledByRule { rule, .. } => Some(rule),
-            _ => self.trouble().map(|trouble| &trouble.rule),
+        if let Self::FilledByRule { rule, .. } = self {
+            return Some(rule);
         }
+        self.trouble().map(|trouble| &trouble.rule)
     }
 
     /// The envelope; `http` adds the correlation id to its detail.
@@ -238,15 +242,25 @@ impl Error {
     fn detail(&self) -> Value {
         match self {
             Self::NameUnknown { repository, hint } => json!({"name": repository, "hint": hint}),
-            Self::ManifestUnknown { reference, trouble, .. } => with(trouble.as_deref(), "reference", &reference.to_string()),
-            Self::BlobUnknown { digest, trouble, .. } => with(trouble.as_deref(), "digest", digest.as_str()),
-            Self::Denied(trouble) | Self::Away(trouble) | Self::Wrong(trouble) => of_trouble(trouble),
+            Self::ManifestUnknown {
+                reference, trouble, ..
+            } => with(trouble.as_deref(), "reference", &reference.to_string()),
+            Self::BlobUnknown {
+                digest, trouble, ..
+            } => with(trouble.as_deref(), "digest", digest.as_str()),
+            Self::Denied(trouble) | Self::Away(trouble) | Self::Wrong(trouble) => {
+                of_trouble(trouble)
+            }
             Self::Loop { nodes } => json!({"nodes": nodes}),
-            Self::FilledByRule { rule, .. } => json!({"rule": rule, "reason": format!("filled by rule {rule}")}),
+            Self::FilledByRule { rule, .. } => {
+                json!({"rule": rule, "reason": format!("filled by rule {rule}")})
+            }
             Self::Invalid { detail, .. } => detail.clone(),
             Self::ChildrenMissing { missing, .. } => json!({"missing": missing}),
             Self::UploadUnknown | Self::Store(_) | Self::Overloaded => json!({}),
-            Self::UploadOutOfOrder { length } | Self::UploadInvalid { length, .. } => json!({"offset": length}),
+            Self::UploadOutOfOrder { length } | Self::UploadInvalid { length, .. } => {
+                json!({"offset": length})
+            }
             Self::RangeNotSatisfiable { size } => json!({"size": size}),
             Self::TooLarge { limit } => json!({"limit": limit}),
         }
@@ -254,7 +268,9 @@ impl Error {
 
     /// 413 for a manifest.
     pub(super) fn manifest_too_large() -> Self {
-        Self::TooLarge { limit: MAX_BYTES as u64 }
+        Self::TooLarge {
+            limit: MAX_BYTES as u64,
+        }
     }
 }
 
@@ -276,8 +292,11 @@ fn with(trouble: Option<&Trouble>, key: &str, value: &str) -> Value {
     detail
 }
 
-fn hint(hint: Option<&str>) -> String {
-    hint.map_or_else(|| ": no rule covers it and nothing was pushed".to_owned(), |hint| format!(": {hint}"))
+fn why_unknown(hint: Option<&str>) -> String {
+    hint.map_or_else(
+        || ": no rule covers it and nothing was pushed".to_owned(),
+        |hint| format!(": {hint}"),
+    )
 }
 
 fn said(trouble: Option<&Trouble>) -> String {

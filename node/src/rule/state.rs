@@ -78,6 +78,12 @@ impl RuleState {
         self.lock().conflict = with;
     }
 
+    /// Whether the target holds pushed content: then the rule does not take effect.
+    #[must_use]
+    pub fn in_conflict(&self) -> bool {
+        self.lock().conflict.is_some()
+    }
+
     /// A fill or a copy ended.
     pub fn counted(&self, fills: u64, copies: u64) {
         let mut facts = self.lock();

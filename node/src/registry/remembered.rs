@@ -1,0 +1,396 @@
+//! What a registry keeps in mind for a short while, and forgets at a restart without harm.
+//!
+//! True 404s (10 s), forced checks (1 s), since when an upstream refuses a repository, and which tags a HEAD saw at a digest
+//! that nobody has fetched yet. All of it is bounded, and all times are the clock's, so that tests move them. Content never
+//! depends on it: what is forgotten is asked for again.
+
+use std::{sync::Arc, time::Duration};
+
+use moka::sync::Cache;
+use runtime::Clock;
+use tokio::time::Instant;
+use wire::{
+    digest::Digest,
+    name::RuleName,
+    reference::{Reference, Tag},
+    repository::RepositoryName,
+    time::WallTime,
+};
+
+use crate::upstream;
+
+/// How long a 404 is remembered. Source: `spec/pull-through.md` step 4.
+const ABSENT_FOR: Duration = Duration::from_secs(10);
+/// How often a tag's check can be forced.
+const FORCED_EVERY: Duration = Duration::from_secs(1);
+/// How long a HEAD's sight of a tag is good for the GET by digest that follows it.
+const SEEN_FOR: Duration = Duration::from_secs(600);
+/// How often serving one tag stale is told as an event.
+const TOLD_EVERY: Duration = Duration::from_secs(60);
+/// The most entries of each kind.
+const ENTRIES: u64 = 10_000;
+
+/// How an upstream was asked; the answers to one kind say nothing about another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Asked {
+    HeadManifest,
+    GetManifest,
+    HeadBlob,
+    GetBlob,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Absent {
+    rule: RuleName,
+    source: RepositoryName,
+    reference: Reference,
+    asked: Asked,
+}
+
+/// What an upstream said about a tag when it was asked by HEAD.
+#[derive(Debug, Clone)]
+pub(super) struct Sighting {
+    pub(super) tag: Tag,
+    pub(super) digest: Digest,
+    pub(super) checked_at: WallTime,
+    pub(super) observed_at: WallTime,
+}
+
+/// All that is remembered.
+pub(super) struct Remembered {
+    clock: Clock,
+    absent: Cache<Absent, (Instant, upstream::Error)>,
+    forced: Cache<(RepositoryName, Tag), Instant>,
+    told: Cache<(RepositoryName, Tag), Instant>,
+    denied: Cache<(RuleName, RepositoryName), WallTime>,
+    sightings: Cache<(RepositoryName, Tag), (Instant, Arc<Sighting>)>,
+    seen_at: Cache<(RepositoryName, Digest), Arc<[Tag]>>,
+}
+
+impl Remembered {
+    pub(super) fn new(clock: Clock) -> Self {
+        Self {
+            clock,
+            absent: Cache::new(ENTRIES),
+            forced: Cache::new(ENTRIES),
+            told: Cache::new(ENTRIES),
+            denied: Cache::new(ENTRIES),
+            sightings: Cache::new(ENTRIES),
+            seen_at: Cache::new(ENTRIES),
+        }
+    }
+
+    /// The 404 that was the answer to the same question within the last 10 s.
+    pub(super) fn absent(
+        &self,
+        rule: &RuleName,
+        source: &RepositoryName,
+        reference: &Reference,
+        asked: Asked,
+    ) -> Option<upstream::Error> {
+        let key = absent_key(rule, source, reference, asked);
+        let (until, error) = self.absent.get(&key)?;
+        (self.clock.now() < until).then_some(error)
+    }
+
+    /// Remembers a 404; not of `sha256-…` tags, under which signatures appear at any moment.
+    pub(super) fn is_absent(
+        &self,
+        rule: &RuleName,
+        source: &RepositoryName,
+        reference: &Reference,
+        asked: Asked,
+        error: &upstream::Error,
+    ) {
+        let appears_any_time = match reference {
+            Reference::Tag(tag) => tag.is_digest_scheme(),
+            Reference::Digest(_) => false,
+        };
+        if error.kind == upstream::error::Kind::Gone && !appears_any_time {
+            let key = absent_key(rule, source, reference, asked);
+            let until = self.clock.now() + ABSENT_FOR;
+            self.absent.insert(key, (until, error.clone()));
+        }
+    }
+
+    /// Something was seen to exist after all, however it was asked for.
+    pub(super) fn exists(&self, rule: &RuleName, source: &RepositoryName, reference: &Reference) {
+        use Asked::{GetBlob, GetManifest, HeadBlob, HeadManifest};
+        for asked in [HeadManifest, GetManifest, HeadBlob, GetBlob] {
+            self.absent
+                .invalidate(&absent_key(rule, source, reference, asked));
+        }
+    }
+
+    /// Whether a check may be forced now; says yes at most once a second per tag.
+    pub(super) fn may_force(&self, repository: &RepositoryName, tag: &Tag) -> bool {
+        self.is_due(&self.forced, repository, tag, FORCED_EVERY)
+    }
+
+    /// Whether serving this tag stale is to be told now; says yes at most once a minute per tag.
+    pub(super) fn may_tell_stale(&self, repository: &RepositoryName, tag: &Tag) -> bool {
+        self.is_due(&self.told, repository, tag, TOLD_EVERY)
+    }
+
+    fn is_due(
+        &self,
+        times: &Cache<(RepositoryName, Tag), Instant>,
+        repository: &RepositoryName,
+        tag: &Tag,
+        every: Duration,
+    ) -> bool {
+        let now = self.clock.now();
+        // The upsert is atomic per key: of many that ask at once, one is told yes.
+        let mut due = false;
+        let key = (repository.clone(), tag.clone());
+        times.entry(key).and_compute_with(|entry| match entry {
+            Some(last) if now.saturating_duration_since(*last.value()) < every => {
+                moka::ops::compute::Op::Nop
+            }
+            Some(_) | None => {
+                due = true;
+                moka::ops::compute::Op::Put(now)
+            }
+        });
+        due
+    }
+
+    /// The upstream refuses a repository: since when it does.
+    pub(super) fn denied_since(
+        &self,
+        rule: &RuleName,
+        repository: &RepositoryName,
+        now: WallTime,
+    ) -> WallTime {
+        let key = (rule.clone(), repository.clone());
+        self.denied.entry(key).or_insert(now).into_value()
+    }
+
+    /// The upstream refuses a repository no longer.
+    pub(super) fn allowed(&self, rule: &RuleName, repository: &RepositoryName) {
+        self.denied.invalidate(&(rule.clone(), repository.clone()));
+    }
+
+    /// A HEAD saw a tag at a digest. An earlier sight never replaces a later one.
+    ///
+    /// `is_news` says that no record has the tag there: then the GET by digest that follows makes one.
+    pub(super) fn saw(&self, repository: &RepositoryName, sighting: Sighting, is_news: bool) {
+        let until = self.clock.now() + SEEN_FOR;
+        let by_digest = (repository.clone(), sighting.digest.clone());
+        let tag = sighting.tag.clone();
+        let sighting = Arc::new(sighting);
+        let key = (repository.clone(), tag.clone());
+        self.sightings.entry(key).and_upsert_with(|entry| {
+            match entry.map(moka::Entry::into_value) {
+                Some((kept, known)) if known.observed_at > sighting.observed_at => (kept, known),
+                Some(_) | None => (until, Arc::clone(&sighting)),
+            }
+        });
+        if is_news {
+            self.seen_at.entry(by_digest).and_upsert_with(|entry| {
+                let known = entry.map_or_else(|| Arc::from([]), moka::Entry::into_value);
+                join(&known, tag)
+            });
+        }
+    }
+
+    /// The tags that were last seen at `digest`, and when.
+    pub(super) fn seen_at(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Vec<Arc<Sighting>> {
+        let key = (repository.clone(), digest.clone());
+        let tags = self.seen_at.get(&key).unwrap_or_else(|| Arc::from([]));
+        let seen = tags
+            .iter()
+            .filter_map(|tag| self.last_seen(repository, tag));
+        seen.filter(|sighting| sighting.digest == *digest).collect()
+    }
+
+    /// Forgets these sights of `digest`: their records are committed.
+    pub(super) fn recorded(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        sightings: &[Arc<Sighting>],
+    ) {
+        use moka::ops::compute::Op;
+        let key = (repository.clone(), digest.clone());
+        self.seen_at.entry(key).and_compute_with(|entry| {
+            let Some(known) = entry.map(moka::Entry::into_value) else {
+                return Op::Nop;
+            };
+            let is_left = |tag: &&Tag| !sightings.iter().any(|sighting| sighting.tag == **tag);
+            let left: Arc<[Tag]> = known.iter().filter(is_left).cloned().collect();
+            if left.is_empty() {
+                Op::Remove
+            } else {
+                Op::Put(left)
+            }
+        });
+    }
+
+    fn last_seen(&self, repository: &RepositoryName, tag: &Tag) -> Option<Arc<Sighting>> {
+        let (until, sighting) = self.sightings.get(&(repository.clone(), tag.clone()))?;
+        (self.clock.now() < until).then_some(sighting)
+    }
+}
+
+/// At most 32 tags are kept for a digest; the newest stays.
+fn join(known: &[Tag], tag: Tag) -> Arc<[Tag]> {
+    let others = known.iter().filter(|t| **t != tag).take(31).cloned();
+    std::iter::once(tag.clone()).chain(others).collect()
+}
+
+fn absent_key(
+    rule: &RuleName,
+    source: &RepositoryName,
+    reference: &Reference,
+    asked: Asked,
+) -> Absent {
+    Absent {
+        rule: rule.clone(),
+        source: source.clone(),
+        reference: reference.clone(),
+        asked,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::Error;
+
+    fn names() -> (RuleName, RepositoryName) {
+        ("rule".parse().unwrap(), "library/a".parse().unwrap())
+    }
+
+    fn tag(text: &str) -> Tag {
+        text.parse().unwrap()
+    }
+
+    fn sighting(name: &str, content: &[u8], at: i64) -> Sighting {
+        Sighting {
+            tag: tag(name),
+            digest: Digest::sha256(content),
+            checked_at: WallTime(at),
+            observed_at: WallTime(at),
+        }
+    }
+
+    #[test]
+    fn only_a_true_404_is_remembered_for_ten_seconds_and_for_its_method() {
+        let clock = Clock::manual(0);
+        let remembered = Remembered::new(clock.clone());
+        let (rule, source) = names();
+        let reference = Reference::Tag(tag("1"));
+        let ask = |asked| {
+            remembered
+                .absent(&rule, &source, &reference, asked)
+                .is_some()
+        };
+        for error in [
+            Error::away("503"),
+            Error::denied("403"),
+            Error::wrong("html"),
+        ] {
+            remembered.is_absent(&rule, &source, &reference, Asked::HeadManifest, &error);
+        }
+        assert!(!ask(Asked::HeadManifest));
+        let gone = Error::gone("404");
+        remembered.is_absent(&rule, &source, &reference, Asked::HeadManifest, &gone);
+        assert!(ask(Asked::HeadManifest) && !ask(Asked::GetManifest));
+        clock.advance(Duration::from_millis(9_999));
+        assert!(ask(Asked::HeadManifest));
+        clock.advance(Duration::from_millis(1));
+        assert!(!ask(Asked::HeadManifest));
+    }
+
+    #[test]
+    fn what_becomes_known_clears_its_404() {
+        let remembered = Remembered::new(Clock::manual(0));
+        let (rule, source) = names();
+        let reference = Reference::Digest(Digest::sha256(b"a"));
+        let gone = Error::gone("404");
+        remembered.is_absent(&rule, &source, &reference, Asked::GetBlob, &gone);
+        remembered.exists(&rule, &source, &reference);
+        assert!(
+            remembered
+                .absent(&rule, &source, &reference, Asked::GetBlob)
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn a_signatures_absence_is_never_remembered() {
+        let remembered = Remembered::new(Clock::manual(0));
+        let (rule, source) = names();
+        let reference = Reference::Tag(tag("sha256-abc.sig"));
+        let gone = Error::gone("404");
+        remembered.is_absent(&rule, &source, &reference, Asked::HeadManifest, &gone);
+        assert!(
+            remembered
+                .absent(&rule, &source, &reference, Asked::HeadManifest)
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn a_check_is_forced_at_most_once_a_second_per_tag() {
+        let clock = Clock::manual(0);
+        let remembered = Remembered::new(clock.clone());
+        let (_, repository) = names();
+        assert!(remembered.may_force(&repository, &tag("1")));
+        assert!(remembered.may_force(&repository, &tag("2")));
+        assert!(!remembered.may_force(&repository, &tag("1")));
+        clock.advance(Duration::from_millis(999));
+        assert!(!remembered.may_force(&repository, &tag("1")));
+        clock.advance(Duration::from_millis(1));
+        assert!(remembered.may_force(&repository, &tag("1")));
+    }
+
+    #[test]
+    fn a_refusal_is_counted_from_its_beginning_until_it_ends() {
+        let remembered = Remembered::new(Clock::manual(0));
+        let (rule, repository) = names();
+        assert_eq!(
+            remembered.denied_since(&rule, &repository, WallTime(5)),
+            WallTime(5)
+        );
+        assert_eq!(
+            remembered.denied_since(&rule, &repository, WallTime(9)),
+            WallTime(5)
+        );
+        remembered.allowed(&rule, &repository);
+        assert_eq!(
+            remembered.denied_since(&rule, &repository, WallTime(9)),
+            WallTime(9)
+        );
+    }
+
+    #[test]
+    fn a_tag_is_where_it_was_seen_last() {
+        let remembered = Remembered::new(Clock::manual(0));
+        let (_, repository) = names();
+        let (old, new) = (Digest::sha256(b"old"), Digest::sha256(b"new"));
+        let tags = |digest| -> Vec<String> {
+            let seen = remembered.seen_at(&repository, digest);
+            seen.iter().map(|s| s.tag.to_string()).collect()
+        };
+        remembered.saw(&repository, sighting("1", b"old", 1), true);
+        remembered.saw(&repository, sighting("2", b"old", 2), true);
+        assert_eq!(tags(&old), ["2", "1"]);
+        remembered.saw(&repository, sighting("1", b"new", 5), true);
+        assert_eq!(
+            (tags(&old), tags(&new)),
+            (vec!["2".into()], vec!["1".into()])
+        );
+        remembered.saw(&repository, sighting("1", b"old", 4), true);
+        assert_eq!(tags(&new), ["1"], "an earlier sight came late");
+        let seen = remembered.seen_at(&repository, &new);
+        remembered.recorded(&repository, &new, &seen);
+        assert!(tags(&new).is_empty(), "it has its record");
+        assert_eq!(tags(&old), ["2"]);
+    }
+}

@@ -1,0 +1,8 @@
+//! Promises of the verbs, over a store in memory and a scripted upstream whose record of calls is the oracle.
+
+mod away;
+mod isolation;
+mod list;
+mod pull;
+mod push;
+mod rig;

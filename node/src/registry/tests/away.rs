@@ -1,0 +1,260 @@
+//! What is served while the upstream is not itself: `reference/faults.md` section 1, carried out.
+
+use std::time::Duration;
+
+use topology::model::rule::{Allowance, WhenGone};
+use wire::{oci_error::Code, route::ContentVerb};
+
+use super::rig::{Rig, check_after, request};
+use crate::{
+    registry::{Error, Outcome},
+    request::Request,
+    upstream::{self, Patience, scripted::Verb},
+};
+
+fn away() -> upstream::Error {
+    upstream::Error::away("connection refused")
+}
+
+#[tokio::test]
+async fn an_absent_upstream_gives_way_to_what_is_stored() {
+    let rig = Rig::new();
+    let image = rig.publish("1", "a");
+    rig.get("1").await.unwrap();
+    rig.later(7);
+    rig.origin.fail_all(&away());
+    let stale = rig.get("1").await.unwrap();
+    assert_eq!(
+        (stale.digest, stale.provenance.outcome),
+        (image.digest, Outcome::Stale)
+    );
+    assert_eq!(stale.provenance.age, Some(7));
+    let warning = stale.provenance.warning.unwrap();
+    assert!(
+        warning.contains("rule mirror") && warning.contains("7 s ago"),
+        "{warning}"
+    );
+    assert_eq!(
+        stale.provenance.cache.unwrap().detail.unwrap(),
+        "serve-stale"
+    );
+    let patience: Vec<_> = rig
+        .origin
+        .calls()
+        .iter()
+        .filter_map(|call| call.patience)
+        .collect();
+    assert_eq!(patience, [Patience::Long, Patience::Short]);
+    rig.origin.heal();
+    assert_eq!(
+        rig.get("1").await.unwrap().provenance.outcome,
+        Outcome::Checked
+    );
+}
+
+#[tokio::test]
+async fn an_absent_upstream_is_a_503_for_what_is_not_stored_never_a_404() {
+    let rig = Rig::new();
+    let image = rig.publish("1", "a");
+    let limited = upstream::Error::rate_limited(Some(Duration::from_secs(1_000_000)), "slow down");
+    for (failure, seconds) in [(away(), 5), (limited, 300)] {
+        rig.origin.heal();
+        rig.origin.fail_all(&failure);
+        let by_tag = rig.get("1").await.unwrap_err();
+        let by_digest = rig.head(image.digest.as_str()).await.unwrap_err();
+        let blob = rig
+            .blob("mirror/app", &image.layer, None)
+            .await
+            .unwrap_err();
+        for error in [by_tag, by_digest, blob] {
+            assert!(matches!(error, Error::Away(_)), "{error}");
+            assert_eq!(error.code(), Code::Unavailable);
+            assert_eq!(error.retry_after(), Some(Duration::from_secs(seconds)));
+        }
+    }
+}
+
+#[tokio::test]
+async fn serve_stale_ends_when_the_rule_says() {
+    let rig =
+        Rig::with(|rule| rule.freshness.serve_stale = Allowance::For(Duration::from_secs(60)));
+    rig.publish("1", "a");
+    rig.get("1").await.unwrap();
+    rig.origin.fail_all(&away());
+    rig.later(60);
+    rig.get("1").await.unwrap();
+    rig.later(1);
+    assert!(matches!(rig.get("1").await, Err(Error::Away(_))));
+}
+
+#[tokio::test]
+async fn a_newer_version_that_is_not_complete_gives_way_to_the_last_complete_one() {
+    let rig = Rig::new();
+    let old = rig.publish("1", "old");
+    rig.get("1").await.unwrap();
+    rig.complete("1").await;
+    rig.later(1);
+    rig.publish("1", "new");
+    rig.get("1").await.unwrap();
+    rig.origin.fail_all(&away());
+    let stale = rig.get("1").await.unwrap();
+    assert_eq!(stale.digest, old.digest);
+    assert!(
+        stale
+            .provenance
+            .warning
+            .unwrap()
+            .contains("a newer version exists")
+    );
+}
+
+#[tokio::test]
+async fn a_lost_right_is_a_403_after_the_grace_and_digests_stay() {
+    let rig = Rig::new();
+    let image = rig.publish("1", "a");
+    rig.get("1").await.unwrap();
+    rig.origin
+        .fail_all(&upstream::Error::denied("403 from origin"));
+    let grace = rig.get("1").await.unwrap();
+    assert_eq!(
+        grace.provenance.cache.unwrap().detail.unwrap(),
+        "denied-grace"
+    );
+    rig.later(599);
+    rig.get("1").await.unwrap();
+    rig.later(1);
+    let error = rig.get("1").await.unwrap_err();
+    let text = error.to_string();
+    assert!(matches!(error, Error::Denied(_)), "{text}");
+    assert!(
+        text.contains("rule mirror") && text.contains("anonymous"),
+        "{text}"
+    );
+    rig.get(image.digest.as_str()).await.unwrap();
+    let other = rig.get("2").await.unwrap_err();
+    assert!(
+        matches!(other, Error::Denied(_)),
+        "no grace for what is not stored"
+    );
+    rig.origin.heal();
+    assert_eq!(
+        rig.get("1").await.unwrap().provenance.outcome,
+        Outcome::Checked
+    );
+    rig.origin
+        .fail_all(&upstream::Error::denied("403 from origin"));
+    rig.get("1").await.expect("a new refusal has its own grace");
+}
+
+#[tokio::test]
+async fn a_tag_deleted_upstream_stays_or_goes_as_the_rule_says_and_content_stays() {
+    for (when_gone, served) in [(WhenGone::Keep, true), (WhenGone::Deny, false)] {
+        let rig = Rig::with(|rule| rule.when_gone = when_gone);
+        let image = rig.publish("1", "a");
+        rig.get("1").await.unwrap();
+        rig.origin.untag("library/app", "1");
+        match rig.get("1").await {
+            Ok(answer) => assert!(served && answer.provenance.warning.is_some()),
+            Err(error) => assert!(
+                !served && matches!(error, Error::ManifestUnknown { .. }),
+                "{error}"
+            ),
+        }
+        assert!(
+            rig.tag("1").await.is_some(),
+            "no answer of an upstream deletes"
+        );
+        rig.get(image.digest.as_str()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn wrong_bytes_give_way_to_the_previous_digest_or_are_a_502() {
+    let rig = Rig::new();
+    let old = rig.publish("1", "old");
+    rig.get("1").await.unwrap();
+    rig.later(1);
+    let new = rig.publish("1", "new");
+    rig.origin.instead(&new.digest, "{}");
+    let stale = rig.get("1").await.unwrap();
+    assert_eq!(stale.digest, old.digest);
+    assert!(
+        stale
+            .provenance
+            .warning
+            .unwrap()
+            .contains("a newer version exists")
+    );
+    assert_eq!(rig.tag("1").await.unwrap().current.digest, old.digest);
+    let error = rig.get(new.digest.as_str()).await.unwrap_err();
+    assert!(matches!(error, Error::Wrong(_)), "{error}");
+}
+
+#[tokio::test]
+async fn a_request_that_was_here_before_is_a_508_before_anything_is_asked() {
+    let rig = Rig::new();
+    let image = rig.publish("1", "a");
+    rig.get("1").await.unwrap();
+    let calls = rig.origin.total();
+    let hops = request()
+        .hops
+        .with(&"contoso".parse().unwrap(), &"prod".parse().unwrap());
+    let again = Request { hops, ..request() };
+    for reference in ["1", image.digest.as_str(), "2"] {
+        let error = rig
+            .ask("mirror/app", reference, ContentVerb::Get, &again)
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(&error, Error::Loop { nodes } if nodes[0] == "contoso/prod"),
+            "{error}"
+        );
+    }
+    assert_eq!(rig.origin.total(), calls);
+}
+
+#[tokio::test]
+async fn the_rules_state_follows_its_upstream() {
+    let rig = Rig::new();
+    rig.publish("1", "a");
+    let facts = || {
+        rig.rules
+            .load()
+            .get(&"mirror".parse().unwrap())
+            .unwrap()
+            .state
+            .facts()
+    };
+    rig.get("1").await.unwrap();
+    assert!(facts().last_success.is_some() && facts().away_since.is_none());
+    rig.origin.fail(Verb::HeadManifest, 1, away());
+    rig.get("1").await.unwrap();
+    assert!(facts().away_since.is_some());
+    rig.origin
+        .fail(Verb::HeadManifest, 1, upstream::Error::denied("403"));
+    rig.get("1").await.unwrap();
+    assert!(facts().denied_since.is_some() && facts().away_since.is_none());
+    rig.get("1").await.unwrap();
+    assert!(facts().denied_since.is_none());
+}
+
+#[tokio::test]
+async fn a_parents_warning_and_age_reach_the_client() {
+    let rig = Rig::with(check_after(30));
+    rig.publish("1", "a");
+    rig.origin.answer_with(
+        100,
+        Some("regmesh; node=hub; hit"),
+        Some("the hub serves stale"),
+    );
+    let first = rig.get("1").await.unwrap().provenance;
+    assert_eq!(first.age, Some(100));
+    assert_eq!(first.upstream_cache.unwrap(), "regmesh; node=hub; hit");
+    assert_eq!(first.warning.unwrap(), "the hub serves stale");
+    let second = rig.get("1").await.unwrap().provenance;
+    assert_eq!(
+        second.outcome,
+        Outcome::Checked,
+        "older than the rule allows, so it is asked for again"
+    );
+}

@@ -1,0 +1,171 @@
+//! May this repository show this content? A `Visible` is the answer yes; nothing stored is opened without one.
+//!
+//! Holding a digest is never enough: content is shown through a repository that refers to it. What is stored because of
+//! another repository becomes this one's only after this rule's upstream confirmed it under this rule's identity; then no byte
+//! is transferred. Where no rule covers the repository, not linked is not there, with the same answer and the same work.
+//! Source: `spec/pull-through.md` steps 2 and 4, `reference/faults.md` T47.
+
+use bytes::Bytes;
+use wire::{digest::Digest, repository::RepositoryName};
+
+use super::{Registry, place::Pull};
+use crate::{
+    store::{
+        self,
+        blob::Content,
+        metadata::{Link, LinkKind, Op, Origin, TagRecord, Version},
+    },
+    upstream,
+};
+
+/// The right to show one content through one repository. Only this file makes one.
+#[derive(Debug, Clone)]
+pub(super) struct Visible {
+    repository: RepositoryName,
+    digest: Digest,
+}
+
+/// A stored manifest.
+#[derive(Debug, Clone)]
+pub(super) struct StoredManifest {
+    pub(super) version: Version,
+    pub(super) bytes: Bytes,
+}
+
+impl Registry {
+    /// Whether the repository refers to it.
+    pub(super) async fn linked(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<Option<Visible>, store::Error> {
+        let link = self.inner.store.metadata().link(repository, digest).await?;
+        Ok(link.map(|_| Visible {
+            repository: repository.clone(),
+            digest: digest.clone(),
+        }))
+    }
+
+    /// A version of a tag: its repository refers to it as long as the tag has it.
+    pub(super) fn of_tag(record: &TagRecord, version: &Version) -> Visible {
+        Visible {
+            repository: record.repository.clone(),
+            digest: version.digest.clone(),
+        }
+    }
+
+    /// A blob that is stored because of another repository: asks the upstream once, then links it here. `None` when it is
+    /// not stored at all, and nobody was asked.
+    pub(super) async fn confirmed(
+        &self,
+        pull: Pull<'_>,
+        digest: &Digest,
+    ) -> Result<Option<Visible>, upstream::Error> {
+        let store = &self.inner.store;
+        let stored = store.metadata().blob(digest).await;
+        if stored.unwrap_or_default().is_none() {
+            return Ok(None);
+        }
+        let _hold = store.hold(digest);
+        self.check_blob(pull, digest).await.answer?;
+        if let Err(error) = self.link_blob(pull, digest).await {
+            store.report("link", &error);
+        }
+        Ok(Some(Visible {
+            repository: pull.repository.clone(),
+            digest: digest.clone(),
+        }))
+    }
+
+    /// Opens a stored content; `None` when its bytes are not there or are damaged, which is the same to whoever wants them.
+    pub(super) async fn content(&self, visible: &Visible) -> Result<Option<Content>, store::Error> {
+        let opened = self.inner.store.blobs().open(&visible.digest).await;
+        let content = self.sound(visible, opened)?;
+        if content.is_some() {
+            let store = &self.inner.store;
+            store.used(&visible.repository, &visible.digest);
+        }
+        Ok(content)
+    }
+
+    /// The bytes of a stored manifest of this version, verified when they entered memory.
+    pub(super) async fn stored(
+        &self,
+        visible: &Visible,
+        version: &Version,
+    ) -> Result<Option<StoredManifest>, store::Error> {
+        let read = self.inner.store.read_small(&visible.digest).await;
+        let bytes = self.sound(visible, read)?;
+        if bytes.is_some() {
+            let store = &self.inner.store;
+            store.used(&visible.repository, &visible.digest);
+        }
+        let version = version.clone();
+        Ok(bytes.map(|bytes| StoredManifest { version, bytes }))
+    }
+
+    /// A manifest that the repository refers to, by its digest.
+    pub(super) async fn stored_manifest(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<Option<StoredManifest>, store::Error> {
+        let Some(visible) = self.linked(repository, digest).await? else {
+            return Ok(None);
+        };
+        let metadata = self.inner.store.metadata();
+        let Some(record) = metadata.manifest(digest).await? else {
+            return Ok(None);
+        };
+        let version = Version {
+            digest: digest.clone(),
+            media_type: record.media_type.clone(),
+            size: record.size,
+        };
+        self.stored(&visible, &version).await
+    }
+
+    /// Damaged content counts as not there, and is reported.
+    fn sound<T>(
+        &self,
+        visible: &Visible,
+        read: Result<Option<T>, store::Error>,
+    ) -> Result<Option<T>, store::Error> {
+        match read {
+            Err(error @ store::Error::Corrupt(_)) => {
+                tracing::error!(digest = %visible.digest, repository = %visible.repository, %error, "stored content is damaged");
+                self.inner.store.report("read", &error);
+                Ok(None)
+            }
+            Ok(None) => {
+                tracing::warn!(digest = %visible.digest, repository = %visible.repository, "linked content has no bytes");
+                Ok(None)
+            }
+            Ok(Some(read)) => Ok(Some(read)),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn link_blob(&self, pull: Pull<'_>, digest: &Digest) -> Result<(), store::Error> {
+        let now = self.now();
+        let link = Link {
+            repository: pull.repository.clone(),
+            digest: digest.clone(),
+            kind: LinkKind::Blob,
+            complete: true,
+            origin: Origin::Filled(pull.rule().name.clone()),
+            created_at: now,
+            used_at: now,
+        };
+        let store = &self.inner.store;
+        store.metadata().commit(vec![Op::PutLink(link)]).await
+    }
+
+    /// What a pull does with a store that cannot be read: as if it held nothing, and the store is marked.
+    pub(super) fn or_stream<T: Default>(&self, read: Result<T, store::Error>) -> T {
+        read.unwrap_or_else(|error| {
+            self.inner.store.report("read", &error);
+            T::default()
+        })
+    }
+}
