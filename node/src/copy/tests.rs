@@ -1,0 +1,6 @@
+//! Promises of copies, over a scripted upstream and a store in memory.
+
+mod event;
+mod job;
+mod part;
+mod world;

@@ -1,0 +1,373 @@
+//! The workers: take due jobs, bring what is missing, commit, or say when to try again.
+//!
+//! A turn has no input: it looks at the jobs and starts those that are due, as many as allowed. Each job is a task of its
+//! own, and what it fetches are fills, so cutting one short loses nothing but time.
+
+use std::{
+    collections::HashSet,
+    sync::{MutexGuard, PoisonError, atomic::Ordering},
+};
+
+use futures_util::{StreamExt, stream};
+use runtime::limit::Permit;
+use topology::model::rule::Referrers;
+use wire::{digest::Digest, event::Action, repository::RepositoryName};
+
+use super::{
+    Copies,
+    closure::{self, Known, Plan},
+    commit, gather, job, record, referrer,
+    transfer::{self, Errand, Error},
+};
+use crate::{
+    event::Happening,
+    rule::Covered,
+    store::{
+        self,
+        metadata::{Child, Job, Op},
+    },
+};
+
+/// How often a closure is looked at in one try: each time there is at least one level more of it.
+const MAX_ROUNDS: usize = closure::MAX_DEPTH + 2;
+
+/// How a try ended.
+enum Ended {
+    Stored,
+    /// It waits for what the upstream lacks, or for its rule.
+    Waiting,
+}
+
+type Key = (RepositoryName, Digest);
+
+impl Copies {
+    /// Starts what is due.
+    pub(super) async fn turn(&self) {
+        let now = self.now();
+        let slice = self.0.rules.load();
+        // Before the first slice nothing is known of any rule; afterwards a slice without rules has no jobs to lose.
+        if slice.iter().next().is_none() || now.0 < self.0.next_due.load(Ordering::SeqCst) {
+            return;
+        }
+        self.0.next_due.store(i64::MAX, Ordering::SeqCst);
+        // As many as can be running, and as many again that are not.
+        let limit = self.0.workers.max().saturating_mul(2) + 1;
+        let jobs = match self.0.store.metadata().jobs(limit).await {
+            Ok(jobs) => jobs,
+            Err(error) => {
+                self.0.next_due.store(i64::MIN, Ordering::SeqCst);
+                return self.0.store.report("jobs", &error);
+            }
+        };
+        self.count(jobs.len(), limit).await;
+        for job in jobs {
+            if !job::is_due(&job, now) {
+                self.0.next_due.fetch_min(job.due_at.0, Ordering::SeqCst);
+                break;
+            }
+            let key = (job.repository.clone(), job.root.clone());
+            if self.running().contains(&key) {
+                continue;
+            }
+            let Some(permit) = self.0.workers.try_acquire() else {
+                break;
+            };
+            self.start(job, key, permit);
+        }
+    }
+
+    fn start(&self, job: Job, key: Key, permit: Permit) {
+        self.running().insert(key.clone());
+        let running = Running {
+            copies: self.clone(),
+            key,
+            permit: Some(permit),
+        };
+        let copies = self.clone();
+        let token = self.0.tasks.token();
+        self.0.tasks.spawn("copy-job", async move {
+            let _running = running;
+            tokio::select! {
+                biased;
+                () = token.cancelled() => {}
+                () = Box::pin(copies.work(job)) => {}
+            }
+        });
+    }
+
+    async fn work(&self, job: Job) {
+        let rule = job.rule.clone();
+        let word = match Box::pin(self.attempt(&job)).await {
+            Ok(Ended::Stored) => "stored",
+            Ok(Ended::Waiting) => "waiting",
+            Err(error) => {
+                self.failed(job, &error).await;
+                "failed"
+            }
+        };
+        (self.0.config.ended)(&rule, word);
+    }
+
+    async fn attempt(&self, job: &Job) -> Result<Ended, Error> {
+        let covered = self.0.rules.load().resolve(&job.repository);
+        let rule = covered.as_ref().map(|covered| &*covered.active.rule);
+        let covered = match (job::standing(&job.rule, rule), covered) {
+            (job::Standing::Run, Some(covered)) => covered,
+            (job::Standing::Park(why), _) => {
+                self.put(job::parked(job.clone(), why, self.now()), false)
+                    .await?;
+                return Ok(Ended::Waiting);
+            }
+            (job::Standing::Drop | job::Standing::Run, _) => return self.drop_job(job).await,
+        };
+        let _hold = self.0.store.hold(&job.root);
+        if !gather::is_here(&self.0.store, &job.repository, &job.root).await? {
+            return self.drop_job(job).await;
+        }
+        let errand = Errand::new(job.repository.clone(), covered, &job.request);
+        self.copy(job, &errand).await
+    }
+
+    /// Brings everything and commits it.
+    async fn copy(&self, job: &Job, errand: &Errand) -> Result<Ended, Error> {
+        let mut known = Known::default();
+        let plan = self
+            .complete(errand, &job.root, job.platform.as_ref(), &mut known)
+            .await?;
+        if !plan.is_whole(&job.root) {
+            self.put(job::lacking(job.clone(), plan.missing, self.now()), false)
+                .await?;
+            return Ok(Ended::Waiting);
+        }
+        let mut whole = plan.whole;
+        let (mut missing, mut trouble) = (plan.missing, None);
+        if errand.covered.active.rule.referrers == Referrers::WithImage {
+            match self.with_referrers(errand, &whole, &mut known).await {
+                Ok(more) => {
+                    // Before what they refer to: the root stays last.
+                    whole.splice(0..0, more.whole);
+                    missing.extend(more.missing);
+                }
+                Err(error) => trouble = Some(error),
+            }
+        }
+        let rest = self.rest(job, missing, trouble.as_ref());
+        let records = whole
+            .into_iter()
+            .filter_map(|(digest, platform)| Some((known.manifests.remove(&digest)?, platform)));
+        let rule = &errand.covered.active.rule;
+        commit::commit(
+            self,
+            job,
+            &rule.name,
+            &rule.platforms,
+            records.collect(),
+            rest,
+        )
+        .await?;
+        self.tell_stored(&errand.covered);
+        match trouble {
+            Some(error) => {
+                tracing::warn!(repository = %job.repository, root = %job.root, %error, "copied without all of its referrers");
+                Ok(Ended::Waiting)
+            }
+            None => Ok(Ended::Stored),
+        }
+    }
+
+    /// What has to be done later for a job whose image is complete.
+    fn rest(&self, job: &Job, missing: Vec<Digest>, trouble: Option<&Error>) -> Option<Job> {
+        let now = self.now();
+        let rest = job::rest(job.clone(), record::random_id());
+        match trouble {
+            Some(error) => Some(job::failed(
+                rest,
+                &error.to_string(),
+                retry_after(error),
+                now,
+                self.0.config.backoff,
+                rand::random(),
+            )),
+            None if missing.is_empty() => None,
+            None => Some(job::lacking(rest, missing, now)),
+        }
+    }
+
+    /// Fetches until nothing of the closure of `root` can be fetched any more.
+    async fn complete(
+        &self,
+        errand: &Errand,
+        root: &Digest,
+        platform: Option<&wire::platform::Platform>,
+        known: &mut Known,
+    ) -> Result<Plan, Error> {
+        let platforms = &errand.covered.active.rule.platforms;
+        for _ in 0..MAX_ROUNDS {
+            gather::gather(&self.0.store, &errand.repository, root, platforms, known).await?;
+            let plan = closure::plan(root, platform, known, platforms);
+            if plan.fetch.is_empty() {
+                return Ok(plan);
+            }
+            known.gone.extend(self.fetch(errand, plan.fetch).await?);
+        }
+        Err(Error::Other(
+            "the closure does not come to an end".to_owned(),
+        ))
+    }
+
+    /// Brings these parts, some at a time; returns those that the upstream does not have. The first failure ends it: what is
+    /// in flight goes on by itself.
+    async fn fetch(&self, errand: &Errand, parts: Vec<Child>) -> Result<Vec<Digest>, Error> {
+        let mut brought = stream::iter(parts)
+            .map(|part| async move { (transfer::bring(self, errand, &part).await, part.digest) })
+            .buffer_unordered(self.0.config.transfers.max(1));
+        let mut gone = Vec::new();
+        while let Some((brought, digest)) = brought.next().await {
+            if !brought? {
+                gone.push(digest);
+            }
+        }
+        Ok(gone)
+    }
+
+    async fn with_referrers(
+        &self,
+        errand: &Errand,
+        whole: &[(Digest, Option<wire::platform::Platform>)],
+        known: &mut Known,
+    ) -> Result<Plan, Error> {
+        let subjects: Vec<Digest> = whole.iter().map(|(digest, _)| digest.clone()).collect();
+        let mut all = Plan::default();
+        for child in referrer::referrers(self, errand, &subjects).await? {
+            let here = gather::is_here(&self.0.store, &errand.repository, &child.digest).await?;
+            if !here && !transfer::bring(self, errand, &child).await? {
+                all.missing.push(child.digest);
+                continue;
+            }
+            let plan = self.complete(errand, &child.digest, None, known).await?;
+            all.missing.extend(plan.missing);
+            let news = plan
+                .whole
+                .into_iter()
+                .filter(|(digest, _)| !all.is_whole(digest) && !subjects.contains(digest));
+            let news: Vec<_> = news.collect();
+            all.whole.extend(news);
+        }
+        Ok(all)
+    }
+
+    fn tell_stored(&self, covered: &Covered) {
+        covered.active.state.stored(self.now());
+        covered.active.state.counted(0, 1);
+    }
+
+    /// Says why, and when to try again.
+    async fn failed(&self, job: Job, error: &Error) {
+        tracing::warn!(repository = %job.repository, root = %job.root, rule = %job.rule, attempts = job.attempts + 1, %error, "a copy failed and is tried again");
+        if let Error::Store(error) = error {
+            self.0.store.report("copy", error);
+            if let Some(active) = self.0.rules.load().get(&job.rule) {
+                active.state.store_failed(&error.to_string(), self.now());
+            }
+        }
+        let random = rand::random();
+        let again = job::failed(
+            job,
+            &error.to_string(),
+            retry_after(error),
+            self.now(),
+            self.0.config.backoff,
+            random,
+        );
+        let due = again.due_at;
+        let alarm = again.attempts == self.0.config.alarm
+            || (again.attempts == 1 && matches!(error, Error::Wrong(_)));
+        if let Err(error) = self.put(again, alarm).await {
+            // Nothing could be written down: the job stands as it was, and is due.
+            self.0.store.report("job", &error);
+        }
+        tracing::debug!(%due, "the next try");
+    }
+
+    /// Writes a job down as it stands after a try, with a `copy_failed` event if `alarm`.
+    async fn put(&self, changed: Job, alarm: bool) -> Result<(), store::Error> {
+        let metadata = self.0.store.metadata();
+        let _gate = self.gate(&changed.repository).await;
+        if metadata
+            .job(&changed.repository, &changed.root)
+            .await?
+            .is_none()
+        {
+            return Ok(());
+        }
+        let mut ops = Vec::new();
+        if alarm {
+            ops = self
+                .0
+                .events
+                .record(Action::CopyFailed, &happening(&changed));
+        }
+        ops.push(Op::PutJob(changed));
+        metadata.commit(ops).await?;
+        if alarm {
+            self.0.events.nudge();
+        }
+        Ok(())
+    }
+
+    async fn drop_job(&self, job: &Job) -> Result<Ended, Error> {
+        tracing::info!(repository = %job.repository, root = %job.root, "a copy is not wanted any more");
+        let _gate = self.gate(&job.repository).await;
+        self.0
+            .store
+            .metadata()
+            .commit(vec![Op::DeleteJob(job.id)])
+            .await?;
+        self.job_went();
+        Ok(Ended::Waiting)
+    }
+
+    fn running(&self) -> MutexGuard<'_, HashSet<Key>> {
+        self.0
+            .running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn happening(job: &Job) -> Happening<'_> {
+    Happening {
+        repository: &job.repository,
+        tag: job.tags.first(),
+        digest: &job.root,
+        version: None,
+        cause: wire::event::Cause::Copy,
+        rule: Some(&job.rule),
+        platform: job.platform.as_ref(),
+        info: &job.request,
+        reason: job.last_error.clone(),
+    }
+}
+
+fn retry_after(error: &Error) -> Option<std::time::Duration> {
+    match error {
+        Error::Upstream(error) => error.retry_after(),
+        Error::Store(_) | Error::Wrong(_) | Error::Other(_) => None,
+    }
+}
+
+/// That a job is being worked on, however its task ends.
+struct Running {
+    copies: Copies,
+    key: Key,
+    permit: Option<Permit>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.copies.running().remove(&self.key);
+        // Before the nudge, or the turn would find no permit and nobody would ask again.
+        self.permit = None;
+        self.copies.nudge();
+    }
+}
