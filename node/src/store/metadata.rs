@@ -19,6 +19,7 @@ pub mod memory;
 mod merge;
 pub mod op;
 pub mod record;
+pub mod sqlite;
 
 /// The most events that the outbox holds.
 pub const OUTBOX: u64 = 100_000;
