@@ -15,6 +15,7 @@ use super::Error;
 
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
+pub mod local;
 #[cfg(any(test, feature = "testing"))]
 pub mod memory;
 
