@@ -6,31 +6,47 @@
 //!
 //! Who works with a content takes a `hold` on it first and looks whether it is there second; then it cannot vanish in between.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use bytes::Bytes;
 use runtime::{Clock, Limit, Tasks};
+use tokio::sync::broadcast;
 use wire::{digest::Digest, manifest, repository::RepositoryName, time::WallTime};
 
+mod adopt;
 pub mod blob;
+mod collect;
+mod config;
 pub mod error;
+mod evict;
 mod health;
 mod holds;
 mod memory_cache;
 pub mod metadata;
+mod recover;
+mod repair;
+mod scrub;
 mod space;
+mod stale;
 mod used;
+pub mod verify;
 
+pub use config::Config;
 pub use error::Error;
 pub use holds::Hold;
 pub use memory_cache::CacheStats;
+pub use repair::Damage;
 pub use space::Reservation;
 
 use blob::{Blobs, Content};
 use health::Health;
 use holds::Holds;
 use memory_cache::{CachedBlobs, CachedMetadata, Key, MemoryCache, Value};
-use metadata::{Metadata, Op};
+use metadata::Metadata;
+use repair::Repair;
 use space::Room;
 use used::Used;
 
@@ -46,13 +62,41 @@ pub struct Store(Arc<Inner>);
 struct Inner {
     blobs: Arc<dyn Blobs>,
     metadata: Arc<dyn Metadata>,
+    /// The undecorated ones, for whoever deletes: under their own claim the others would wait for themselves.
+    raw_blobs: Arc<dyn Blobs>,
+    raw_metadata: Arc<dyn Metadata>,
     cache: MemoryCache,
     holds: Holds,
+    repair: Arc<Repair>,
     room: Room,
     health: Health,
     used: Used,
+    lately: scrub::Lately,
+    evicted: Evicted,
     clock: Clock,
     readers: Limit,
+    /// Held as long as the store is open.
+    lock: Option<recover::DirectoryLock>,
+}
+
+/// Bytes that left, by reason.
+#[derive(Debug, Default)]
+struct Evicted {
+    full: AtomicU64,
+    unreferenced: AtomicU64,
+}
+
+/// How full the store is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fullness {
+    /// Bytes of all contents.
+    pub stored: u64,
+    /// Bytes that may be stored: `storage.maxSize`, or what the disk holds; whichever is less.
+    pub capacity: u64,
+    /// Bytes promised to fills and uploads.
+    pub reserved: u64,
+    /// Bytes free on the disk.
+    pub free: u64,
 }
 
 /// What a store is put together from.
@@ -63,6 +107,7 @@ struct Parts {
     tasks: Tasks,
     max_size: Option<u64>,
     memory_cache_bytes: u64,
+    lock: Option<recover::DirectoryLock>,
 }
 
 impl Parts {
@@ -70,28 +115,34 @@ impl Parts {
         let (holds, cache) = (Holds::default(), MemoryCache::new(self.memory_cache_bytes));
         let tasks = self.tasks.child("store");
         let metadata: Arc<dyn Metadata> = Arc::new(CachedMetadata::new(
-            self.metadata,
+            Arc::clone(&self.metadata),
             cache.clone(),
             holds.clone(),
             tasks.clone(),
         ));
-        let blobs = Arc::new(CachedBlobs::new(
-            self.blobs,
+        let repair = Arc::new(Repair::new(
+            Arc::clone(&self.blobs),
             Arc::clone(&metadata),
             cache.clone(),
             holds.clone(),
             tasks,
         ));
         Store(Arc::new(Inner {
-            blobs,
+            blobs: Arc::new(CachedBlobs::new(Arc::clone(&repair))),
             metadata,
+            raw_blobs: self.blobs,
+            raw_metadata: self.metadata,
             cache,
             holds,
+            repair,
             room: Room::new(self.max_size),
             health: Health::default(),
             used: Used::default(),
+            lately: scrub::Lately::default(),
+            evicted: Evicted::default(),
             clock: self.clock,
             readers: Limit::new("store_readers", READERS),
+            lock: self.lock,
         }))
     }
 }
@@ -114,6 +165,7 @@ pub fn over(blobs: Arc<dyn Blobs>, metadata: Arc<dyn Metadata>, clock: Clock) ->
         tasks: Tasks::new("store"),
         max_size: None,
         memory_cache_bytes: 16 << 20,
+        lock: None,
     }
     .build()
 }
@@ -142,7 +194,9 @@ impl Store {
 
     /// Notes that a content was served. Written in batches, later; costs a lock and no I/O.
     pub fn used(&self, repository: &RepositoryName, digest: &Digest) {
-        self.0.used.note(repository, digest);
+        if self.0.used.note(repository, digest) {
+            self.0.lately.note(digest);
+        }
     }
 
     /// Notes that `op` failed: the store counts as degraded until a real write passes again.
@@ -199,18 +253,45 @@ impl Store {
                 self.0.cache.insert(key, stamp, value);
                 Ok(Some(bytes))
             }
-            Ok(Err(Error::Corrupt(what))) => self.rotten(digest, &what).await.map(|()| None),
+            Ok(Err(Error::Corrupt(what))) => {
+                let taken = self.0.repair.rotten(digest, &what).await;
+                taken.map(|()| None)
+            }
             Ok(Err(error)) => Err(error),
             Err(_) => Err(Error::Closed),
         }
     }
 
-    /// Takes a damaged content out of sight. Its links stay, so that the next pull fills it again.
-    async fn rotten(&self, digest: &Digest, what: &str) -> Result<(), Error> {
-        tracing::error!(%digest, what, "stored content is damaged and was quarantined");
-        self.0.blobs.quarantine(digest).await?;
-        let gone = Op::DeleteBlob(digest.clone());
-        self.0.metadata.commit(vec![gone]).await
+    /// Tells of content that is found damaged or lost from now on. Links stay, so the next pull fills it again; who wants it
+    /// sooner may listen here.
+    pub fn damage(&self) -> broadcast::Receiver<Damage> {
+        self.0.repair.listen()
+    }
+
+    /// How many contents were found damaged or lost since the start.
+    pub fn damaged(&self) -> u64 {
+        self.0.repair.count()
+    }
+
+    /// Bytes that left since the start, by reason, for `regmesh_evicted_bytes_total`.
+    pub fn evicted(&self) -> [(&'static str, u64); 2] {
+        let evicted = &self.0.evicted;
+        [
+            ("full", evicted.full.load(Ordering::Relaxed)),
+            ("unreferenced", evicted.unreferenced.load(Ordering::Relaxed)),
+        ]
+    }
+
+    /// How full the store is, as of the last look a few seconds ago.
+    pub fn fullness(&self) -> Fullness {
+        let seen = self.0.room.seen();
+        let disk = seen.space.total;
+        Fullness {
+            stored: seen.stored,
+            capacity: self.0.room.max_size().unwrap_or(disk).min(disk),
+            reserved: seen.reserved,
+            free: seen.space.free,
+        }
     }
 
     fn now(&self) -> WallTime {
@@ -222,6 +303,7 @@ impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Store")
             .field("degraded", &self.degraded())
+            .field("lock", &self.0.lock)
             .finish_non_exhaustive()
     }
 }

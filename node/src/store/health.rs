@@ -13,9 +13,9 @@ use runtime::Nudge;
 use uuid::Uuid;
 
 use super::{
-    Error, Op,
+    Error,
     blob::{Blobs, StageName},
-    metadata::Metadata,
+    metadata::{Metadata, Op},
 };
 
 /// The key of the value that the probe writes.

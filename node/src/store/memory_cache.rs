@@ -238,3 +238,6 @@ impl Value {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,11 +17,10 @@ const MOST: usize = 16_384;
 pub(crate) struct Used(Mutex<HashSet<(RepositoryName, Digest)>>);
 
 impl Used {
-    pub(crate) fn note(&self, repository: &RepositoryName, digest: &Digest) {
+    /// Whether this is the first time since the last flush.
+    pub(crate) fn note(&self, repository: &RepositoryName, digest: &Digest) -> bool {
         let mut noted = self.lock();
-        if noted.len() < MOST {
-            noted.insert((repository.clone(), digest.clone()));
-        }
+        noted.len() < MOST && noted.insert((repository.clone(), digest.clone()))
     }
 
     pub(crate) fn take(&self) -> Vec<(RepositoryName, Digest)> {

@@ -90,6 +90,27 @@ impl Local {
     }
 }
 
+/// A page of the contents under `root`, as [`Blobs::list`] gives it, without a store around it. Blocks.
+pub(crate) fn page(
+    root: &Path,
+    files: &dyn Files,
+    after: Option<&Digest>,
+    limit: usize,
+) -> Result<Vec<(Digest, u64)>, Error> {
+    let layout = Layout::new(root.to_owned());
+    list::blobs(files, &layout, after, limit)
+}
+
+/// A content under `root`, opened and not hashed; `None` when it is not there. Blocks.
+pub(crate) fn reader(
+    root: &Path,
+    files: &dyn Files,
+    digest: &Digest,
+) -> Result<Option<impl ReadAt + use<>>, Error> {
+    let path = Layout::new(root.to_owned()).blob(digest);
+    Ok(found(files.open(&path))?.map(Reader))
+}
+
 #[async_trait]
 impl Blobs for Local {
     async fn size(&self, digest: &Digest) -> Result<Option<u64>, Error> {

@@ -68,6 +68,8 @@ impl Metadata for CachedMetadata {
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<Option<Link>, Error> {
+        // Whoever deletes it is through first: see `holds`.
+        self.holds.settled(digest).await;
         let key = Key::Link(repository.clone(), digest.clone());
         if let Some(Value::Link(link)) = self.cache.get(&key) {
             return Ok(Some(link));

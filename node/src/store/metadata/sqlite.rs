@@ -26,8 +26,9 @@ mod inspect;
 mod outbox;
 mod query;
 mod row;
+mod salvage;
 
-pub(crate) use inspect::Inspection;
+pub(crate) use inspect::{Complete, Inspection};
 
 const MIGRATIONS: &[&str] = &[include_str!("migrations/0001.sql")];
 

@@ -9,7 +9,10 @@ use rusqlite::{Connection, OpenFlags, Row};
 use wire::digest::Digest;
 
 use super::{MIGRATIONS, row, rows};
-use crate::store::{Error, metadata::Totals};
+use crate::store::{
+    Error,
+    metadata::{Child, Job, Totals},
+};
 
 /// A database opened for reading alone.
 #[derive(Debug)]
@@ -83,33 +86,34 @@ impl Inspection {
         )
     }
 
-    /// Complete manifests as (repository, digest, children as JSON).
+    /// Manifests whose copy was committed.
     pub(crate) fn complete(&self) -> Result<Vec<Complete>, Error> {
         self.all(
-            "SELECT link.repository, link.digest, manifest.children FROM link \
-             JOIN manifest ON manifest.digest = link.digest WHERE link.complete = 1",
+            "SELECT link.repository, link.digest, manifest.children, job.body FROM link \
+             JOIN manifest ON manifest.digest = link.digest LEFT JOIN job \
+             ON job.repository = link.repository AND job.root = link.digest \
+             WHERE link.complete = 1",
             |row| {
+                let job: Option<Job> = row
+                    .get_ref(3)?
+                    .as_str_or_null()?
+                    .map(|_| row::json(row, 3))
+                    .transpose()?;
                 Ok(Complete {
                     repository: row.get(0)?,
                     digest: row::text(row, 1)?,
                     children: row::json(row, 2)?,
+                    missing: job.map_or_else(Vec::new, |job| job.missing),
                 })
             },
         )
     }
 
-    /// Whether a repository links a content.
-    pub(crate) fn links(&self, repository: &str, digest: &Digest) -> Result<bool, Error> {
-        let sql = "SELECT 1 FROM link WHERE repository = ?1 AND digest = ?2";
-        let mut statement = self.0.prepare_cached(sql).map_err(refused)?;
-        let key = (repository, digest.as_str());
-        statement.exists(key).map_err(refused)
-    }
-
-    pub(crate) fn link_count(&self) -> Result<u64, Error> {
-        let counts: Vec<u64> =
-            self.all("SELECT count(*) FROM link", |row| row::unsigned(row, 0))?;
-        Ok(counts.first().copied().unwrap_or(0))
+    /// Every link as (repository, digest).
+    pub(crate) fn links(&self) -> Result<Vec<(String, Digest)>, Error> {
+        self.all("SELECT repository, digest FROM link", |row| {
+            Ok((row.get(0)?, row::text(row, 1)?))
+        })
     }
 
     fn all<T>(
@@ -126,7 +130,9 @@ impl Inspection {
 pub(crate) struct Complete {
     pub repository: String,
     pub digest: Digest,
-    pub children: Vec<crate::store::metadata::Child>,
+    pub children: Vec<Child>,
+    /// What its copy job knows the upstream does not have.
+    pub missing: Vec<Digest>,
 }
 
 fn refused(error: rusqlite::Error) -> Error {
