@@ -1,5 +1,10 @@
 //! What every implementation of `Blobs` must do. One suite, run by all of them; a new backend brings no new expectations.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a suite of tests, also for other crates' implementations"
+)]
+
 use std::{collections::BTreeSet, future::Future, sync::Arc};
 
 use uuid::Uuid;

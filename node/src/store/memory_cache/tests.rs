@@ -106,12 +106,12 @@ async fn a_slow_reader_does_not_put_back_what_a_commit_took_away() {
         (
             Key::Link(repository.clone(), digest.clone()),
             Value::Link(link(b"a")),
-            Op::DeleteLink(repository.clone(), digest.clone()),
+            Op::DeleteLink(repository, digest.clone()),
         ),
         (
             Key::Content(digest.clone()),
             Value::Content(Bytes::from_static(b"a")),
-            Op::DeleteBlob(digest.clone()),
+            Op::DeleteBlob(digest),
         ),
     ];
     for (key, value, op) in cases {

@@ -2,6 +2,11 @@
 //!
 //! `make` takes the size of the outbox, so that its bound can be met with a few events.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a suite of tests, also for other crates' implementations"
+)]
+
 use std::{future::Future, sync::Arc};
 
 use super::{Metadata, OUTBOX};

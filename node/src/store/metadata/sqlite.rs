@@ -81,6 +81,7 @@ impl From<sql::Error> for Error {
             | sql::Error::Io(_)
             | sql::Error::Constraint(_)
             | sql::Error::Other(_)
+            | sql::Error::RolledBack
             | sql::Error::Newer { .. }
             | sql::Error::Panicked => Self::failed(error),
         }
