@@ -10,6 +10,7 @@ pub mod copy;
 pub mod event;
 pub mod fill;
 pub mod metric;
+pub mod registry;
 pub mod request;
 pub mod rule;
 pub mod session;

@@ -17,12 +17,14 @@ use wire::{
 use super::{
     Registry,
     check::{QUESTIONS, Question, Seen, Shared, share},
-    describe::describe,
     place::Pull,
     remembered::Asked,
 };
 use crate::{
-    copy::{Arrival, Observed},
+    copy::{
+        Arrival, Observed,
+        describe::{describe, version},
+    },
     fill::ManifestWant,
     store::{
         self,
@@ -108,8 +110,8 @@ impl Registry {
         confirmed: bool,
     ) -> Result<Adopted, Error> {
         let _hold = self.inner.store.hold(digest);
-        if let Some(found) = self.or_stream(self.found(digest).await) {
-            let linked = self.or_stream(self.linked(pull.repository, digest).await);
+        if let Some(found) = self.or_stream(self.found(digest)).await {
+            let linked = self.or_stream(self.linked(pull.repository, digest)).await;
             if !confirmed && linked.is_none() {
                 self.check_manifest(pull, digest).await.answer?;
             }
@@ -156,8 +158,10 @@ impl Registry {
         bytes: Bytes,
         head: Option<ManifestHead>,
     ) -> Result<Adopted, Error> {
-        let version = manifest.version();
-        let recorded = self.record_tags(pull, &manifest, &bytes).await;
+        let version = version(&manifest);
+        let recorded = self
+            .in_time(self.record_tags(pull, &manifest, &bytes))
+            .await;
         let state = &pull.covered.active.state;
         if let Err(error) = &recorded {
             tracing::warn!(repository = %pull.repository, digest = %version.digest, %error, "served without being stored");
@@ -188,7 +192,7 @@ impl Registry {
             bytes: bytes.clone(),
             manifest: Arc::clone(manifest),
             tag: None,
-            platform: self.platform(pull, &manifest.digest).await,
+            platform: None,
             request: pull.request.clone(),
         };
         let seen = remembered.seen_at(pull.repository, &manifest.digest);
@@ -214,9 +218,11 @@ impl Registry {
     /// The platform under which an index of this repository lists a manifest; none when it means nothing.
     pub(super) async fn platform(&self, pull: Pull<'_>, digest: &Digest) -> Option<Platform> {
         let metadata = self.inner.store.metadata();
-        let parents = self.or_stream(metadata.parents(pull.repository, digest).await);
+        let parents = self
+            .or_stream(metadata.parents(pull.repository, digest))
+            .await;
         for parent in parents.iter().take(16) {
-            let index = self.or_stream(metadata.manifest(parent).await)?;
+            let index = self.or_stream(metadata.manifest(parent)).await?;
             let child = index.children.iter().find(|child| child.digest == *digest);
             if let Some(platform) = child.and_then(|child| child.platform.clone()) {
                 return Some(platform).filter(|platform| !platform.is_unknown());

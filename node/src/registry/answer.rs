@@ -60,7 +60,7 @@ pub struct Provenance {
     pub outcome: Outcome,
     /// The rule that covers the repository.
     pub rule: Option<RuleName>,
-    /// This node's `Cache-Status` member; none where no rule is involved.
+    /// This node's `Cache-Status` member; none of an answer that is no content.
     pub cache: Option<CacheStatus>,
     /// The upstream's `Cache-Status`, to stand before ours.
     pub upstream_cache: Option<String>,
@@ -71,7 +71,7 @@ pub struct Provenance {
 }
 
 impl Provenance {
-    /// From the store of a repository that no rule covers.
+    /// This node's own, and nobody else's: no rule is involved.
     #[must_use]
     pub fn local() -> Self {
         Self {

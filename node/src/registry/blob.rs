@@ -60,7 +60,7 @@ impl Registry {
                 let found = self.found_blob(repository, digest).await?;
                 let content = found.ok_or_else(|| blob_unknown(repository, digest));
                 match content {
-                    Ok(content) => wanted.stored(content, Provenance::local()),
+                    Ok(content) => wanted.stored(content, self.local()),
                     Err(unknown) => Err(self.unknown_name(repository).await.unwrap_or(unknown)),
                 }
             }
@@ -77,7 +77,9 @@ impl Registry {
     }
 
     async fn covered_blob(&self, pull: Pull<'_>, wanted: Wanted<'_>) -> Result<BlobAnswer, Error> {
-        if let Some(content) = self.or_stream(self.found_blob(pull.repository, wanted.digest).await)
+        if let Some(content) = self
+            .or_stream(self.found_blob(pull.repository, wanted.digest))
+            .await
         {
             let provenance = self.provenance(pull.covered, Outcome::Hit, CacheOutcome::Hit);
             return wanted.stored(content, provenance);
@@ -86,7 +88,7 @@ impl Registry {
             return self.head_blob(pull, wanted).await;
         }
         if let Some(visible) = self.confirm(pull, wanted.digest).await?
-            && let Some(content) = self.or_stream(self.content(&visible).await)
+            && let Some(content) = self.or_stream(self.content(&visible)).await
         {
             let mut provenance = self.forwarded(pull, Outcome::Checked, Forward::Stale, false);
             if let Some(cache) = &mut provenance.cache {

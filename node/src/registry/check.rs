@@ -318,7 +318,10 @@ impl Registry {
             ..record.clone()
         };
         let store = &self.inner.store;
-        if let Err(error) = store.metadata().commit(vec![Op::PutTag(observed)]).await {
+        if let Err(error) = self
+            .in_time(store.metadata().commit(vec![Op::PutTag(observed)]))
+            .await
+        {
             store.report("check", &error);
         }
     }

@@ -82,7 +82,7 @@ impl Registry {
         request: &Request,
     ) -> Result<TagsAnswer, Error> {
         match self.place(repository, request)? {
-            Place::Local => self.local_tags(repository, page, Provenance::local()).await,
+            Place::Local => self.local_tags(repository, page, self.local()).await,
             Place::Off(covered) => {
                 let mut provenance = self.provenance(&covered, Outcome::Hit, CacheOutcome::Hit);
                 provenance.warning = Some(warning::not_asked(
@@ -164,7 +164,7 @@ impl Registry {
     }
 
     async fn covered_tags(&self, pull: Pull<'_>, page: &Page) -> Result<TagsAnswer, Error> {
-        let local = self.or_stream(self.local_page(pull.repository, page).await);
+        let local = self.or_stream(self.local_page(pull.repository, page)).await;
         let key = (
             RuleId::of(&pull.covered.active),
             pull.covered.source.clone(),

@@ -33,7 +33,7 @@ impl Registry {
             Place::Local => {
                 let found = self.stored_reference(repository, reference).await?;
                 match found {
-                    Some(manifest) => Ok(answer(&manifest, verb, Provenance::local())),
+                    Some(manifest) => Ok(answer(&manifest, verb, self.local())),
                     None => Err(self.not_here(repository, reference).await),
                 }
             }
@@ -59,8 +59,8 @@ impl Registry {
         digest: &Digest,
         verb: ContentVerb,
     ) -> Result<ManifestAnswer, Error> {
-        let stored = self.stored_manifest(pull.repository, digest).await;
-        if let Some(manifest) = self.or_stream(stored) {
+        let stored = self.stored_manifest(pull.repository, digest);
+        if let Some(manifest) = self.or_stream(stored).await {
             let provenance = self.provenance(pull.covered, Outcome::Hit, CacheOutcome::Hit);
             return Ok(answer(&manifest, verb, provenance));
         }

@@ -113,6 +113,15 @@ impl Registry {
         }
     }
 
+    /// What the answer of a repository says about itself that no rule covers.
+    pub(super) fn local(&self) -> Provenance {
+        let node = self.inner.node.clone();
+        Provenance {
+            cache: Some(CacheStatus::new(node, None, CacheOutcome::Hit)),
+            ..Provenance::local()
+        }
+    }
+
     /// What a covered repository's answer says about itself, to be filled in.
     pub(super) fn provenance(
         &self,

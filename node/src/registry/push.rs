@@ -16,8 +16,9 @@ use wire::{
     time::WallTime,
 };
 
-use super::{Error, PutAnswer, Registry, describe::describe};
+use super::{Error, PutAnswer, Registry};
 use crate::{
+    copy::describe::{describe, version},
     fill::keep::keep,
     request::Request,
     store::metadata::{
@@ -111,7 +112,7 @@ impl Registry {
         request: &Request,
     ) -> Vec<Op> {
         let now = self.now();
-        let version = record.version();
+        let version = version(record);
         let mut ops = vec![
             Op::PutBlob(BlobRecord {
                 digest: record.digest.clone(),

@@ -58,9 +58,9 @@ impl Registry {
         request: &Request,
     ) -> Result<ReferrersAnswer, Error> {
         let place = self.place(repository, request)?;
-        let local = self.local_referrers(repository, subject).await;
+        let local = self.local_referrers(repository, subject);
         let (list, provenance) = match &place {
-            Place::Local => (local?, Provenance::local()),
+            Place::Local => (local.await?, self.local()),
             Place::Off(covered) => {
                 let mut provenance = self.provenance(covered, Outcome::Hit, CacheOutcome::Hit);
                 provenance.warning = Some(warning::not_asked(
@@ -68,7 +68,7 @@ impl Registry {
                     "referrers",
                     "is disabled",
                 ));
-                (local?, provenance)
+                (local.await?, provenance)
             }
             Place::Covered(covered) => {
                 let pull = Pull {
@@ -76,7 +76,7 @@ impl Registry {
                     repository,
                     request,
                 };
-                let local = self.or_stream(local);
+                let local = self.or_stream(local).await;
                 if covered.active.rule.referrers == Referrers::None {
                     let mut provenance = self.provenance(covered, Outcome::Hit, CacheOutcome::Hit);
                     provenance.warning = Some(warning::not_asked(

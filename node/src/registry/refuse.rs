@@ -201,7 +201,7 @@ impl Registry {
             return;
         }
         let store = &self.inner.store;
-        match store.metadata().commit(ops).await {
+        match self.in_time(store.metadata().commit(ops)).await {
             Ok(()) => self.inner.events.nudge(),
             Err(error) => store.report("event", &error),
         }

@@ -69,9 +69,11 @@ impl Registry {
     /// The tag's record, if its manifest can be served.
     async fn known(&self, pull: Pull<'_>, tag: &Tag) -> Option<Known> {
         let metadata = self.inner.store.metadata();
-        let record = self.or_stream(metadata.tag(pull.repository, tag).await)?;
+        let record = self.or_stream(metadata.tag(pull.repository, tag)).await?;
         let visible = Self::of_tag(&record, &record.current);
-        let manifest = self.or_stream(self.stored(&visible, &record.current).await)?;
+        let manifest = self
+            .or_stream(self.stored(&visible, &record.current))
+            .await?;
         Some(Known { record, manifest })
     }
 
@@ -116,7 +118,9 @@ impl Registry {
             Forward::Miss
         };
         if verb == ContentVerb::Head {
-            let here = self.or_stream(self.stored_manifest(pull.repository, digest).await);
+            let here = self
+                .or_stream(self.stored_manifest(pull.repository, digest))
+                .await;
             if here.is_none() {
                 let mut provenance = self.forwarded(pull, Outcome::Fill, why, collapsed);
                 self.tell_check(pull, &mut provenance, seen);
@@ -200,6 +204,9 @@ impl Registry {
             newer,
         } = verdict
         else {
+            if known.is_some() {
+                tracing::info!(rule = %pull.rule().name, repository = %pull.repository, %tag, ?verdict, %error, "did not serve what is stored");
+            }
             return Err(self.refusal(pull, &reference, error, verdict));
         };
         let Some(known) = known.as_ref() else {
@@ -209,7 +216,7 @@ impl Registry {
             Some(known.manifest.clone())
         } else {
             let visible = Self::of_tag(&known.record, version);
-            self.or_stream(self.stored(&visible, version).await)
+            self.or_stream(self.stored(&visible, version)).await
         };
         // A last complete version that turns out to be lost: better the newer one, whose manifest is here.
         let manifest = manifest.unwrap_or_else(|| known.manifest.clone());

@@ -226,6 +226,14 @@ impl Registry {
             });
         }
         let written = self.write(&mut writer, body).await;
+        let came = writer.length().saturating_sub(record.length);
+        if matches!(written, Ok(Ok(()))) && expected.is_some_and(|span| span.length() != came) {
+            // Not saved: what came does not count, and the next chunk is written over it.
+            return Err(Error::UploadInvalid {
+                why: format!("the chunk has {came} bytes, its Content-Range says otherwise"),
+                length: record.length,
+            });
+        }
         let upload = self.save(&writer, record).await?;
         if let Err(why) = written? {
             let length = upload.length;

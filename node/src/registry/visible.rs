@@ -62,13 +62,13 @@ impl Registry {
         digest: &Digest,
     ) -> Result<Option<Visible>, upstream::Error> {
         let store = &self.inner.store;
-        let stored = store.metadata().blob(digest).await;
-        if stored.unwrap_or_default().is_none() {
+        let stored = self.or_stream(store.metadata().blob(digest)).await;
+        if stored.is_none() {
             return Ok(None);
         }
         let _hold = store.hold(digest);
         self.check_blob(pull, digest).await.answer?;
-        if let Err(error) = self.link_blob(pull, digest).await {
+        if let Err(error) = self.in_time(self.link_blob(pull, digest)).await {
             store.report("link", &error);
         }
         Ok(Some(Visible {
@@ -159,13 +159,5 @@ impl Registry {
         };
         let store = &self.inner.store;
         store.metadata().commit(vec![Op::PutLink(link)]).await
-    }
-
-    /// What a pull does with a store that cannot be read: as if it held nothing, and the store is marked.
-    pub(super) fn or_stream<T: Default>(&self, read: Result<T, store::Error>) -> T {
-        read.unwrap_or_else(|error| {
-            self.inner.store.report("read", &error);
-            T::default()
-        })
     }
 }

@@ -1,11 +1,12 @@
 //! What is served while the upstream is not itself: `reference/faults.md` section 1, carried out.
 
-use std::time::Duration;
+use std::{future::pending, time::Duration};
 
+use futures_util::FutureExt;
 use topology::model::rule::{Allowance, WhenGone};
-use wire::{oci_error::Code, route::ContentVerb};
+use wire::{event::Action, oci_error::Code, route::ContentVerb};
 
-use super::rig::{Rig, check_after, request};
+use super::rig::{Rig, check_after, request, settled};
 use crate::{
     registry::{Error, Outcome},
     request::Request,
@@ -257,4 +258,52 @@ async fn a_parents_warning_and_age_reach_the_client() {
         Outcome::Checked,
         "older than the rule allows, so it is asked for again"
     );
+}
+
+#[tokio::test]
+async fn serving_stale_is_told_once_a_minute_for_each_tag() {
+    let rig = Rig::new();
+    rig.subscribe(&[Action::ServedStale]);
+    rig.publish("1", "a");
+    rig.get("1").await.unwrap();
+    rig.origin.fail_all(&away());
+    for _ in 0..3 {
+        rig.get("1").await.unwrap();
+    }
+    assert_eq!(rig.events().await, ["served_stale 1"]);
+    rig.later(60);
+    rig.get("1").await.unwrap();
+    assert_eq!(rig.events().await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_rule_that_is_switched_off_asks_nobody() {
+    let rig = Rig::new();
+    let image = rig.publish("1", "a");
+    rig.get("1").await.unwrap();
+    settled(&rig.blob("mirror/app", &image.layer, None).await.unwrap()).await;
+    rig.switch_off();
+    let calls = rig.origin.total();
+    for reference in ["1", image.digest.as_str()] {
+        let served = rig.get(reference).await.unwrap().provenance;
+        assert_eq!(served.cache.unwrap().detail.unwrap(), "rule-disabled");
+    }
+    rig.blob("mirror/app", &image.layer, None).await.unwrap();
+    let unknown = rig.get("2").await.unwrap_err();
+    assert!(
+        matches!(unknown, Error::ManifestUnknown { .. }),
+        "{unknown}"
+    );
+    assert_eq!(rig.origin.total(), calls);
+}
+
+#[tokio::test]
+async fn a_store_that_hangs_counts_as_one_that_holds_nothing() {
+    let rig = Rig::new();
+    let hung = pending::<Result<Option<u32>, crate::store::Error>>();
+    let mut read = Box::pin(rig.registry.or_stream(hung));
+    assert!((&mut read).now_or_never().is_none());
+    rig.later(5);
+    assert_eq!(read.await, None);
+    assert!(rig.store.degraded().is_some());
 }

@@ -6,6 +6,7 @@ use serde_json::json;
 use uuid::Uuid;
 use wire::{
     digest::{Algorithm, Digest},
+    event::Action,
     media_type::{OCI_INDEX, OCI_MANIFEST},
     oci_error::Code,
     range::Span,
@@ -160,6 +161,30 @@ async fn chunks_come_in_order_and_make_the_blob() {
     assert_eq!(read(&blob).await, "abcdef");
     let over = registry.upload_status(id, &repository).await.unwrap_err();
     assert!(matches!(over, Error::UploadUnknown));
+}
+
+#[tokio::test]
+async fn a_chunk_of_another_length_than_it_says_does_not_count() {
+    let rig = Rig::new();
+    let (id, repository) = (rig.begin().await, name(REPOSITORY));
+    let append = async |span, text| {
+        let appended = rig
+            .registry
+            .append_upload(id, &repository, span, body(text));
+        appended.await
+    };
+    append(Span::new(0, 2), "abc").await.unwrap();
+    let error = append(Span::new(3, 9), "wrong").await.unwrap_err();
+    assert!(
+        matches!(error, Error::UploadInvalid { length: 3, .. }),
+        "{error}"
+    );
+    append(Span::new(3, 5), "def").await.unwrap();
+    let digest = Digest::sha256(b"abcdef");
+    let finished = rig
+        .registry
+        .finish_upload(id, &repository, &digest, None, empty());
+    assert_eq!(finished.await.unwrap(), digest);
 }
 
 #[tokio::test]
@@ -465,4 +490,30 @@ async fn a_rule_over_pushed_content_does_not_take_effect_until_it_is_gone() {
         .unwrap();
     rig.get("2").await.unwrap();
     assert_eq!(rig.origin.count(Verb::HeadManifest), 1);
+}
+
+#[tokio::test]
+async fn a_push_is_told_once_for_each_tag_and_a_delete_once() {
+    let rig = Rig::new();
+    rig.subscribe(&[Action::Push, Action::Delete]);
+    let image = rig.push("1", "a").await;
+    assert_eq!(rig.events().await, ["push 1"]);
+    let tags = ["2", "3"];
+    let digest = image.digest.as_str();
+    rig.put(digest, &tags, OCI_MANIFEST, &image.manifest)
+        .await
+        .unwrap();
+    rig.put(digest, &[], OCI_MANIFEST, &image.manifest)
+        .await
+        .unwrap();
+    assert_eq!(rig.events().await[1..], ["push 2", "push 3", "push -"]);
+    for reference in ["1", digest] {
+        let reference = reference.parse().unwrap();
+        let (repository, request) = (name(REPOSITORY), request());
+        let deleted = rig
+            .registry
+            .delete_manifest(&repository, &reference, &request);
+        deleted.await.unwrap();
+    }
+    assert_eq!(rig.events().await[4..], ["delete 1", "delete -"]);
 }

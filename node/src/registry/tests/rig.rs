@@ -7,12 +7,13 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use runtime::{Clock, Tasks};
-use serde_json::json;
+use serde_json::{Value, json};
 use topology::model::rule::{
     Authentication, Check, Freshness, Platforms, Referrers, Rule, Source, UpstreamRef, WhenGone,
 };
 use wire::{
     digest::Digest,
+    event::Action,
     hops::Hops,
     media_type::{OCI_INDEX, OCI_MANIFEST},
     range::ByteRange,
@@ -23,7 +24,7 @@ use wire::{
 
 use crate::{
     copy,
-    event::Recorder,
+    event::{Recorder, Subscription},
     fill,
     registry::{BlobAnswer, BlobBody, Config, Error, ManifestAnswer, Registry},
     request::Request,
@@ -44,6 +45,7 @@ pub(super) struct Rig {
     pub(super) vault: Arc<Scripted>,
     pub(super) registry: Registry,
     pub(super) rules: Arc<ArcSwap<Rules>>,
+    events: Recorder,
     _tasks: Tasks,
 }
 
@@ -79,10 +81,19 @@ impl Rig {
         let (mesh, node) = ("contoso", "prod");
         let events = Recorder::new(mesh.parse().unwrap(), node.parse().unwrap(), clock.clone());
         let fills = fill::Config::default().build(store.clone(), clock.clone(), &tasks);
-        let copies = copy::Copies {
-            store: store.clone(),
-            clock: clock.clone(),
+        // Jobs are recorded and nobody works on them: every upstream call is the verbs' own.
+        let idle = copy::Config {
+            workers: 0,
+            ..copy::Config::default()
         };
+        let copies = idle.build(
+            store.clone(),
+            fills.clone(),
+            Arc::clone(&rules),
+            events.clone(),
+            clock.clone(),
+            &tasks,
+        );
         let config = Config {
             mesh: mesh.parse().unwrap(),
             node: node.parse().unwrap(),
@@ -92,7 +103,7 @@ impl Rig {
             fills,
             copies,
             Arc::clone(&rules),
-            events,
+            events.clone(),
             clock.clone(),
             &tasks,
         );
@@ -103,6 +114,7 @@ impl Rig {
             vault,
             registry,
             rules,
+            events,
             _tasks: tasks,
         }
     }
@@ -170,6 +182,44 @@ impl Rig {
         let record = self.tag(tag).await.unwrap();
         let op = Op::Completed(record.repository, record.tag, record.current);
         self.store.metadata().commit(vec![op]).await.unwrap();
+    }
+
+    /// A new slice with the same rules, none of them in force.
+    pub(super) fn switch_off(&self) {
+        let rules = self.rules.load_full();
+        let off = rules.iter().map(|active| ActiveRule {
+            rule: Arc::new(Rule {
+                enabled: false,
+                ..Rule::clone(&active.rule)
+            }),
+            upstream: Arc::clone(&active.upstream),
+            state: Arc::clone(&active.state),
+        });
+        self.rules.store(Arc::new(Rules::new(off.collect())));
+    }
+
+    /// A webhook that wants these actions of every repository.
+    pub(super) fn subscribe(&self, actions: &[Action]) {
+        self.events.subscribe(vec![Subscription {
+            webhook: "hook".parse().unwrap(),
+            actions: actions.to_vec(),
+            scope: "".parse().unwrap(),
+        }]);
+    }
+
+    /// What is recorded for it, in order: action and tag.
+    pub(super) async fn events(&self) -> Vec<String> {
+        let metadata = self.store.metadata();
+        let pending = metadata
+            .pending_events(&"hook".parse().unwrap(), 100)
+            .await
+            .unwrap();
+        let told = pending.iter().map(|(event, _)| {
+            let body: Value = serde_json::from_slice(&event.body).unwrap();
+            let tag = body["target"]["tag"].as_str().unwrap_or("-").to_owned();
+            format!("{} {tag}", event.action)
+        });
+        told.collect()
     }
 
     pub(super) fn later(&self, secs: u64) {
