@@ -27,6 +27,7 @@ mod push;
 mod referrer;
 mod refuse;
 mod remembered;
+mod sighting;
 mod tag;
 #[cfg(test)]
 mod tests;
@@ -66,6 +67,7 @@ struct Inner {
     events: Recorder,
     clock: Clock,
     remembered: remembered::Remembered,
+    sightings: sighting::Sightings,
     checks: check::Checks,
     adoptions: adopt::Adoptions,
     lists: list::Lists,
@@ -99,6 +101,7 @@ impl Config {
             rules,
             events,
             remembered: remembered::Remembered::new(clock.clone()),
+            sightings: sighting::Sightings::new(clock.clone()),
             clock,
             checks: check::Checks::new(&tasks),
             adoptions: adopt::Adoptions::new(&tasks),

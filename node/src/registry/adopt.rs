@@ -185,7 +185,6 @@ impl Registry {
         manifest: &Arc<ManifestRecord>,
         bytes: &Bytes,
     ) -> Result<(), store::Error> {
-        let remembered = &self.inner.remembered;
         let arrival = Arrival {
             repository: pull.repository.clone(),
             active: Arc::clone(&pull.covered.active),
@@ -195,7 +194,10 @@ impl Registry {
             platform: None,
             request: pull.request.clone(),
         };
-        let seen = remembered.seen_at(pull.repository, &manifest.digest);
+        let seen = self
+            .inner
+            .sightings
+            .seen_at(pull.repository, &manifest.digest);
         if seen.is_empty() {
             return self.inner.copies.record(arrival).await;
         }
@@ -211,7 +213,8 @@ impl Registry {
             };
             self.inner.copies.record(arrival).await?;
         }
-        remembered.recorded(pull.repository, &manifest.digest, &seen);
+        let sightings = &self.inner.sightings;
+        sightings.recorded(pull.repository, &manifest.digest, &seen);
         Ok(())
     }
 

@@ -15,11 +15,7 @@ use wire::{
     time::WallTime,
 };
 
-use super::{
-    Registry,
-    place::Pull,
-    remembered::{Asked, Sighting},
-};
+use super::{Registry, place::Pull, remembered::Asked, sighting::Sighting};
 use crate::{
     request::Request,
     rule::ActiveRule,
@@ -337,7 +333,7 @@ impl Registry {
             checked_at: seen.checked_at(),
             observed_at: seen.began,
         };
-        remembered.saw(pull.repository, sighting, is_news);
+        self.inner.sightings.saw(pull.repository, sighting, is_news);
     }
 }
 

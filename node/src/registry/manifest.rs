@@ -9,7 +9,7 @@ use wire::{
 };
 
 use super::{
-    Error, ManifestAnswer, Outcome, Provenance, Registry,
+    Error, ManifestAnswer, Outcome, Registry,
     check::Shared,
     place::{Place, Pull},
     tag::{answer, answer_adopted, answer_head},

@@ -1,16 +1,15 @@
 //! What a registry keeps in mind for a short while, and forgets at a restart without harm.
 //!
-//! True 404s (10 s), forced checks (1 s), since when an upstream refuses a repository, and which tags a HEAD saw at a digest
-//! that nobody has fetched yet. All of it is bounded, and all times are the clock's, so that tests move them. Content never
-//! depends on it: what is forgotten is asked for again.
+//! True 404s (10 s), forced checks (1 s), what was told of stale tags, since when an upstream refuses a repository. All of it
+//! is bounded, and all times are the clock's, so that tests move them. Content never depends on it: what is forgotten is
+//! asked for again.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use moka::sync::Cache;
 use runtime::Clock;
 use tokio::time::Instant;
 use wire::{
-    digest::Digest,
     name::RuleName,
     reference::{Reference, Tag},
     repository::RepositoryName,
@@ -23,8 +22,6 @@ use crate::upstream;
 const ABSENT_FOR: Duration = Duration::from_secs(10);
 /// How often a tag's check can be forced.
 const FORCED_EVERY: Duration = Duration::from_secs(1);
-/// How long a HEAD's sight of a tag is good for the GET by digest that follows it.
-const SEEN_FOR: Duration = Duration::from_secs(600);
 /// How often serving one tag stale is told as an event.
 const TOLD_EVERY: Duration = Duration::from_secs(60);
 /// The most entries of each kind.
@@ -47,15 +44,6 @@ struct Absent {
     asked: Asked,
 }
 
-/// What an upstream said about a tag when it was asked by HEAD.
-#[derive(Debug, Clone)]
-pub(super) struct Sighting {
-    pub(super) tag: Tag,
-    pub(super) digest: Digest,
-    pub(super) checked_at: WallTime,
-    pub(super) observed_at: WallTime,
-}
-
 /// All that is remembered.
 pub(super) struct Remembered {
     clock: Clock,
@@ -63,8 +51,6 @@ pub(super) struct Remembered {
     forced: Cache<(RepositoryName, Tag), Instant>,
     told: Cache<(RepositoryName, Tag), Instant>,
     denied: Cache<(RuleName, RepositoryName), WallTime>,
-    sightings: Cache<(RepositoryName, Tag), (Instant, Arc<Sighting>)>,
-    seen_at: Cache<(RepositoryName, Digest), Arc<[Tag]>>,
 }
 
 impl Remembered {
@@ -75,8 +61,6 @@ impl Remembered {
             forced: Cache::new(ENTRIES),
             told: Cache::new(ENTRIES),
             denied: Cache::new(ENTRIES),
-            sightings: Cache::new(ENTRIES),
-            seen_at: Cache::new(ENTRIES),
         }
     }
 
@@ -170,77 +154,6 @@ impl Remembered {
     pub(super) fn allowed(&self, rule: &RuleName, repository: &RepositoryName) {
         self.denied.invalidate(&(rule.clone(), repository.clone()));
     }
-
-    /// A HEAD saw a tag at a digest. An earlier sight never replaces a later one.
-    ///
-    /// `is_news` says that no record has the tag there: then the GET by digest that follows makes one.
-    pub(super) fn saw(&self, repository: &RepositoryName, sighting: Sighting, is_news: bool) {
-        let until = self.clock.now() + SEEN_FOR;
-        let by_digest = (repository.clone(), sighting.digest.clone());
-        let tag = sighting.tag.clone();
-        let sighting = Arc::new(sighting);
-        let key = (repository.clone(), tag.clone());
-        self.sightings.entry(key).and_upsert_with(|entry| {
-            match entry.map(moka::Entry::into_value) {
-                Some((kept, known)) if known.observed_at > sighting.observed_at => (kept, known),
-                Some(_) | None => (until, Arc::clone(&sighting)),
-            }
-        });
-        if is_news {
-            self.seen_at.entry(by_digest).and_upsert_with(|entry| {
-                let known = entry.map_or_else(|| Arc::from([]), moka::Entry::into_value);
-                join(&known, tag)
-            });
-        }
-    }
-
-    /// The tags that were last seen at `digest`, and when.
-    pub(super) fn seen_at(
-        &self,
-        repository: &RepositoryName,
-        digest: &Digest,
-    ) -> Vec<Arc<Sighting>> {
-        let key = (repository.clone(), digest.clone());
-        let tags = self.seen_at.get(&key).unwrap_or_else(|| Arc::from([]));
-        let seen = tags
-            .iter()
-            .filter_map(|tag| self.last_seen(repository, tag));
-        seen.filter(|sighting| sighting.digest == *digest).collect()
-    }
-
-    /// Forgets these sights of `digest`: their records are committed.
-    pub(super) fn recorded(
-        &self,
-        repository: &RepositoryName,
-        digest: &Digest,
-        sightings: &[Arc<Sighting>],
-    ) {
-        use moka::ops::compute::Op;
-        let key = (repository.clone(), digest.clone());
-        self.seen_at.entry(key).and_compute_with(|entry| {
-            let Some(known) = entry.map(moka::Entry::into_value) else {
-                return Op::Nop;
-            };
-            let is_left = |tag: &&Tag| !sightings.iter().any(|sighting| sighting.tag == **tag);
-            let left: Arc<[Tag]> = known.iter().filter(is_left).cloned().collect();
-            if left.is_empty() {
-                Op::Remove
-            } else {
-                Op::Put(left)
-            }
-        });
-    }
-
-    fn last_seen(&self, repository: &RepositoryName, tag: &Tag) -> Option<Arc<Sighting>> {
-        let (until, sighting) = self.sightings.get(&(repository.clone(), tag.clone()))?;
-        (self.clock.now() < until).then_some(sighting)
-    }
-}
-
-/// At most 32 tags are kept for a digest; the newest stays.
-fn join(known: &[Tag], tag: Tag) -> Arc<[Tag]> {
-    let others = known.iter().filter(|t| **t != tag).take(31).cloned();
-    std::iter::once(tag.clone()).chain(others).collect()
 }
 
 fn absent_key(
@@ -259,6 +172,8 @@ fn absent_key(
 
 #[cfg(test)]
 mod tests {
+    use wire::digest::Digest;
+
     use super::*;
     use crate::upstream::Error;
 
@@ -268,15 +183,6 @@ mod tests {
 
     fn tag(text: &str) -> Tag {
         text.parse().unwrap()
-    }
-
-    fn sighting(name: &str, content: &[u8], at: i64) -> Sighting {
-        Sighting {
-            tag: tag(name),
-            digest: Digest::sha256(content),
-            checked_at: WallTime(at),
-            observed_at: WallTime(at),
-        }
     }
 
     #[test]
@@ -367,30 +273,5 @@ mod tests {
             remembered.denied_since(&rule, &repository, WallTime(9)),
             WallTime(9)
         );
-    }
-
-    #[test]
-    fn a_tag_is_where_it_was_seen_last() {
-        let remembered = Remembered::new(Clock::manual(0));
-        let (_, repository) = names();
-        let (old, new) = (Digest::sha256(b"old"), Digest::sha256(b"new"));
-        let tags = |digest| -> Vec<String> {
-            let seen = remembered.seen_at(&repository, digest);
-            seen.iter().map(|s| s.tag.to_string()).collect()
-        };
-        remembered.saw(&repository, sighting("1", b"old", 1), true);
-        remembered.saw(&repository, sighting("2", b"old", 2), true);
-        assert_eq!(tags(&old), ["2", "1"]);
-        remembered.saw(&repository, sighting("1", b"new", 5), true);
-        assert_eq!(
-            (tags(&old), tags(&new)),
-            (vec!["2".into()], vec!["1".into()])
-        );
-        remembered.saw(&repository, sighting("1", b"old", 4), true);
-        assert_eq!(tags(&new), ["1"], "an earlier sight came late");
-        let seen = remembered.seen_at(&repository, &new);
-        remembered.recorded(&repository, &new, &seen);
-        assert!(tags(&new).is_empty(), "it has its record");
-        assert_eq!(tags(&old), ["2"]);
     }
 }

@@ -6,3 +6,4 @@ mod list;
 mod pull;
 mod push;
 mod rig;
+mod whole;

@@ -62,8 +62,17 @@ impl Rig {
         Self::with(|_| {})
     }
 
-    /// With a changed rule.
+    /// With a changed rule. Jobs are recorded and nobody works on them: every upstream call is the verbs' own.
     pub(super) fn with(change: impl Fn(&mut Rule)) -> Self {
+        Self::build(change, 0)
+    }
+
+    /// With copies that are carried out.
+    pub(super) fn copying() -> Self {
+        Self::build(|_| {}, 4)
+    }
+
+    fn build(change: impl Fn(&mut Rule), workers: usize) -> Self {
         let clock = Clock::manual(1_763_640_000_000);
         let (origin, vault) = (Scripted::new("origin"), Scripted::new("vault"));
         let active = |name, target, source, upstream: &Arc<Scripted>| ActiveRule {
@@ -81,12 +90,11 @@ impl Rig {
         let (mesh, node) = ("contoso", "prod");
         let events = Recorder::new(mesh.parse().unwrap(), node.parse().unwrap(), clock.clone());
         let fills = fill::Config::default().build(store.clone(), clock.clone(), &tasks);
-        // Jobs are recorded and nobody works on them: every upstream call is the verbs' own.
-        let idle = copy::Config {
-            workers: 0,
+        let copies = copy::Config {
+            workers,
             ..copy::Config::default()
         };
-        let copies = idle.build(
+        let copies = copies.build(
             store.clone(),
             fills.clone(),
             Arc::clone(&rules),
@@ -220,6 +228,19 @@ impl Rig {
             format!("{} {tag}", event.action)
         });
         told.collect()
+    }
+
+    /// Waits until so many events are recorded.
+    pub(super) async fn told(&self, events: usize) -> Vec<String> {
+        let waited = tokio::time::timeout(Duration::from_secs(20), async {
+            while self.events().await.len() < events {
+                tokio::task::yield_now().await;
+            }
+        });
+        let waited = waited.await;
+        let told = self.events().await;
+        assert!(waited.is_ok(), "{told:?}");
+        told
     }
 
     pub(super) fn later(&self, secs: u64) {
