@@ -16,9 +16,13 @@ pub mod budget;
 pub mod conformance;
 pub mod error;
 pub mod observer;
+pub mod pool;
 pub mod profile;
+pub mod remote;
 #[cfg(any(test, feature = "testing"))]
 pub mod scripted;
+
+pub mod unusable;
 
 pub use error::Error;
 

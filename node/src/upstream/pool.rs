@@ -1,0 +1,276 @@
+//! From a rule to the upstream it is filled from: address, trust, credentials, budget and circuit, put together.
+//!
+//! A rule that a new slice does not change keeps its upstream, with the tokens in hand and the circuit as it is; any change makes a
+//! new one, while pulls in flight go on with theirs. Nothing is shared between rules but the account of one credential at one
+//! upstream, which only counts. Source: `spec/identity.md`, "Calling an upstream".
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use identity::{
+    authenticator,
+    secret::Secrets,
+    token_source::{Anonymous, Password, TokenSource},
+};
+use runtime::{Clock, Tasks, egress};
+use topology::model::{Rule, Topology, rule::Authentication};
+use url::Url;
+use wire::{
+    digest::Digest,
+    name::{NodeName, RuleName},
+    refusal::Refusal,
+};
+
+use self::target::Target;
+use super::{
+    Error, Upstream, breaker,
+    budget::{self, Account, Budget},
+    error::Kind,
+    observer::Observer,
+    remote::{self, Deadlines},
+    unusable::Unusable,
+};
+
+mod target;
+
+/// The times of upstreams; all have the spec's defaults.
+#[derive(Debug, Clone, Copy)]
+pub struct Config {
+    /// For name, TCP and TLS together.
+    pub connect: Duration,
+    /// For a token request.
+    pub token: Duration,
+    /// Of requests and transfers.
+    pub deadlines: Deadlines,
+    /// Of the circuit.
+    pub breaker: breaker::Config,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            token: Duration::from_secs(10),
+            deadlines: Deadlines::default(),
+            breaker: breaker::Config::default(),
+        }
+    }
+}
+
+/// What upstreams stand on.
+#[derive(Clone)]
+pub struct Parts {
+    /// This node.
+    pub node: NodeName,
+    /// Reads credential sets.
+    pub secrets: Secrets,
+    /// Time.
+    pub clock: Clock,
+    /// Owns token requests.
+    pub tasks: Tasks,
+    /// Is told what passes.
+    pub observer: Arc<dyn Observer>,
+}
+
+/// Makes upstreams and keeps those of unchanged rules.
+pub struct Pool {
+    config: Config,
+    parts: Parts,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// By rule: what it was made of, and it.
+    upstreams: HashMap<RuleName, (Digest, Arc<dyn Upstream>)>,
+    /// By upstream and credential.
+    accounts: HashMap<(String, String), Arc<Account>>,
+}
+
+impl Config {
+    /// An empty pool.
+    #[must_use]
+    pub fn build(self, parts: Parts) -> Pool {
+        Pool {
+            config: self,
+            parts,
+            state: Mutex::default(),
+        }
+    }
+}
+
+impl Pool {
+    /// The upstream of a rule of this slice. Never fails: a rule that cannot be carried out gets an upstream that says why.
+    #[must_use]
+    pub fn build(&self, rule: &Rule, topology: &Topology) -> Arc<dyn Upstream> {
+        let made =
+            target::target(rule, topology).and_then(|target| self.made(rule, topology, target));
+        made.unwrap_or_else(|error| {
+            tracing::warn!(rule = %rule.name, %error, "the rule's upstream cannot be asked");
+            let name = rule.source.upstream.to_string();
+            Arc::new(Unusable::new(name, error))
+        })
+    }
+
+    /// Forgets upstreams of rules that are no longer there, and accounts that nobody uses.
+    pub fn retain(&self, rules: &HashSet<RuleName>) {
+        let mut state = self.lock();
+        state.upstreams.retain(|name, _| rules.contains(name));
+        state
+            .accounts
+            .retain(|_, account| Arc::strong_count(account) > 1);
+    }
+
+    fn made(
+        &self,
+        rule: &Rule,
+        topology: &Topology,
+        target: Target,
+    ) -> Result<Arc<dyn Upstream>, Error> {
+        let source = self.source(rule, topology)?;
+        let ca = ca(&target)?;
+        let fingerprint = fingerprint(rule, topology, &target, ca.as_deref());
+        if let Some((made_of, upstream)) = self.lock().upstreams.get(&rule.name)
+            && *made_of == fingerprint
+        {
+            return Ok(Arc::clone(upstream));
+        }
+        let account = self.account(rule, &target);
+        let client = self.client(&target, ca)?;
+        let remote = self.remote(topology, target, client, source);
+        let clock = self.parts.clock.clone();
+        let breaker = self.config.breaker.build(Arc::new(remote), clock);
+        let upstream: Arc<dyn Upstream> = Arc::new(Budget::new(Arc::new(breaker), account));
+        let kept = (fingerprint, Arc::clone(&upstream));
+        self.lock().upstreams.insert(rule.name.clone(), kept);
+        Ok(upstream)
+    }
+
+    fn source(&self, rule: &Rule, topology: &Topology) -> Result<Arc<dyn TokenSource>, Error> {
+        match &rule.authentication {
+            Authentication::Anonymous => Ok(Arc::new(Anonymous)),
+            Authentication::Credentials(name) => {
+                let set = topology.credentials.get(name).ok_or_else(|| {
+                    let detail = format!("the credential set '{name}' is not in this node's slice");
+                    away(Refusal::SecretUnavailable, &detail)
+                })?;
+                let secrets = self.parts.secrets.clone();
+                let (username, password) = (set.username.clone(), set.password.clone());
+                Ok(Arc::new(Password::new(secrets, username, password)))
+            }
+            Authentication::Identity(name) => {
+                let detail = format!(
+                    "the rule calls as identity '{name}', and identities need the control plane"
+                );
+                Err(away(Refusal::IdentityTokenFailed, &detail))
+            }
+        }
+    }
+
+    fn remote(
+        &self,
+        topology: &Topology,
+        target: Target,
+        client: egress::Client,
+        source: Arc<dyn TokenSource>,
+    ) -> remote::Remote {
+        let (clock, tasks) = (self.parts.clock.clone(), &self.parts.tasks);
+        let origin = target.realms.upstream.clone();
+        let authentication = authenticator::Config {
+            realms: target.realms,
+            known: target.profile.known.clone(),
+            basic_first: target.profile.basic_first,
+            refusal_may_mean_missing: target.profile.refusal_may_mean_missing,
+            timeout: self.config.token,
+        };
+        let config = remote::Config {
+            name: target.name,
+            origin,
+            profile: target.profile,
+            mesh: topology.mesh.clone(),
+            node: self.parts.node.clone(),
+            deadlines: self.config.deadlines,
+        };
+        config.build(remote::Parts {
+            authenticator: authentication.build(source, client.clone(), clock.clone(), tasks),
+            client,
+            clock,
+            observer: Arc::clone(&self.parts.observer),
+        })
+    }
+
+    fn client(&self, target: &Target, ca: Option<Vec<u8>>) -> Result<egress::Client, Error> {
+        let proxy = target.settings.proxy.as_deref().map(Url::parse).transpose();
+        let proxy = proxy.map_err(|_| Error::away("the upstream's proxy is not a URL"))?;
+        let deadlines = self.config.deadlines;
+        let options = egress::Options {
+            ca_pem: ca,
+            proxy,
+            connect_timeout: self.config.connect,
+            // Silence is timed by who waits for it; this only ends connections that nobody waits for.
+            read_timeout: deadlines.first_byte.max(deadlines.progress) + Duration::from_secs(5),
+            policy: egress::Policy::naming(&target.named),
+            user_agent: concat!("regmesh/", env!("CARGO_PKG_VERSION")).to_owned(),
+        };
+        options.build().map_err(|error| {
+            Error::away(format!(
+                "no connection to the upstream can be made: {error}"
+            ))
+        })
+    }
+
+    /// The account of the rule's credential at its upstream, shared with other rules that show the same.
+    fn account(&self, rule: &Rule, target: &Target) -> Arc<Account> {
+        let config = budget::Config {
+            max_concurrent: target.settings.max_concurrent,
+            requests_per_second: target.settings.requests_per_second,
+            ..budget::Config::default()
+        };
+        let key = (target.name.clone(), format!("{:?}", rule.authentication));
+        let mut state = self.lock();
+        if let Some(account) = state.accounts.get(&key).filter(|a| *a.config() == config) {
+            return Arc::clone(account);
+        }
+        let account = config.build(self.parts.clock.clone());
+        state.accounts.insert(key, Arc::clone(&account));
+        account
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn away(refusal: Refusal, detail: &str) -> Error {
+    Error::new(Kind::Away { retry_after: None }, refusal, detail)
+}
+
+fn ca(target: &Target) -> Result<Option<Vec<u8>>, Error> {
+    let Some(path) = &target.settings.ca else {
+        return Ok(None);
+    };
+    let read = std::fs::read(path).map(Some);
+    read.map_err(|error| {
+        let what = "the upstream's CA file cannot be read";
+        Error::away(format!("{what}: {}: {}", path.display(), error.kind()))
+    })
+}
+
+/// What an upstream is made of, as one value. Secrets are no part of it: they are read when they are used.
+fn fingerprint(rule: &Rule, topology: &Topology, target: &Target, ca: Option<&[u8]>) -> Digest {
+    let credential = match &rule.authentication {
+        Authentication::Credentials(name) => topology.credentials.get(name),
+        Authentication::Anonymous | Authentication::Identity(_) => None,
+    };
+    let made_of = format!(
+        "{} {target:?} {:?} {credential:?} {ca:?}",
+        topology.mesh, rule.authentication
+    );
+    Digest::sha256(made_of.as_bytes())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,201 @@
+//! Which address a rule's upstream is asked at, and what decides about its credentials there; pure.
+//!
+//! A node of the mesh is asked where its peers reach it, and its token service may be at either of its addresses. Any other registry
+//! is asked at its host: over https, or over http where the host is loopback or declared insecure. Source: `spec/topology.md`.
+
+use identity::authenticator::realm::{Origin, Policy};
+use topology::model::{self, Rule, Topology, rule::UpstreamRef};
+use url::{Host, Url};
+
+use crate::upstream::{
+    Error,
+    profile::{self, Profile},
+};
+
+/// Where to ask, and how.
+#[derive(Debug, Clone)]
+pub(super) struct Target {
+    /// For metrics and messages.
+    pub(super) name: String,
+    pub(super) profile: Profile,
+    pub(super) realms: Policy,
+    /// What the operator says about it, or the defaults.
+    pub(super) settings: model::Upstream,
+    /// Hosts that may be loopback or private, because the operator named them.
+    pub(super) named: Vec<String>,
+}
+
+pub(super) fn target(rule: &Rule, topology: &Topology) -> Result<Target, Error> {
+    let (profile, upstream, key, mut own) = match &rule.source.upstream {
+        UpstreamRef::Node(name) => {
+            let node = topology.node(name).ok_or_else(|| {
+                Error::away(format!("the node '{name}' is not in this node's slice"))
+            })?;
+            let endpoint = node.peer_endpoint.as_ref().unwrap_or(&node.endpoint);
+            let own = [Some(&node.endpoint), node.peer_endpoint.as_ref()];
+            let own: Vec<String> = own
+                .into_iter()
+                .flatten()
+                .map(model::Endpoint::login_server)
+                .collect();
+            let upstream = parse(&endpoint.to_string())?;
+            (Profile::default(), upstream, endpoint.login_server(), own)
+        }
+        UpstreamRef::Host(host) => {
+            let profile = profile::of(host);
+            let at = profile.api_host.clone().unwrap_or_else(|| host.clone());
+            let insecure = topology.upstreams.get(host).is_some_and(|u| u.insecure);
+            let scheme = if insecure || is_loopback(&at) {
+                "http"
+            } else {
+                "https"
+            };
+            let upstream = parse(&format!("{scheme}://{at}"))?;
+            (profile, upstream, host.clone(), Vec::new())
+        }
+    };
+    let settings = topology.upstreams.get(&key).cloned().unwrap_or_default();
+    own.extend(settings.realms.iter().cloned());
+    let named = named(&upstream, &own);
+    let realms = Policy {
+        upstream,
+        profile: profile.realms.clone(),
+        declared: own,
+    };
+    Ok(Target {
+        name: rule.source.upstream.to_string(),
+        profile,
+        realms,
+        settings,
+        named,
+    })
+}
+
+fn parse(url: &str) -> Result<Origin, Error> {
+    let url = Url::parse(url).ok();
+    let origin = url.as_ref().and_then(Origin::of);
+    origin.ok_or_else(|| Error::away("the upstream's address is not one"))
+}
+
+/// The upstream's host and those of its declared token services, without ports.
+fn named(upstream: &Origin, declared: &[String]) -> Vec<String> {
+    let declared = declared.iter().filter_map(|entry| {
+        let url = Url::parse(&format!("https://{entry}")).ok()?;
+        url.host_str().map(str::to_owned)
+    });
+    std::iter::once(upstream.host.clone())
+        .chain(declared)
+        .collect()
+}
+
+fn is_loopback(host: &str) -> bool {
+    let Ok(url) = Url::parse(&format!("http://{host}")) else {
+        return false;
+    };
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Ipv4(v4)) => v4.is_loopback(),
+        Some(Host::Ipv6(v6)) => v6.is_loopback(),
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::pool::tests::{rule, topology};
+
+    #[test]
+    fn every_kind_of_upstream_has_its_address() {
+        let mut topology = topology();
+        let insecure = model::Upstream {
+            insecure: true,
+            realms: vec!["sso.corp.example:8443".into()],
+            ..model::Upstream::default()
+        };
+        topology
+            .upstreams
+            .insert("plain.corp.example".into(), insecure);
+        let cases = [
+            (
+                "docker.io/library/*",
+                "docker.io",
+                "https://registry-1.docker.io",
+            ),
+            ("ghcr.io/a/b", "ghcr.io", "https://ghcr.io"),
+            (
+                "registry.corp.example:5000/a",
+                "registry.corp.example:5000",
+                "https://registry.corp.example:5000",
+            ),
+            (
+                "plain.corp.example/a",
+                "plain.corp.example",
+                "http://plain.corp.example",
+            ),
+            (
+                "127.0.0.1:5000/a",
+                "127.0.0.1:5000",
+                "http://127.0.0.1:5000",
+            ),
+            ("[::1]:5000/a", "[::1]:5000", "http://[::1]:5000"),
+            (
+                "localhost:5000/a",
+                "localhost:5000",
+                "http://localhost:5000",
+            ),
+            (
+                "127.0.0.1.evil.org/a",
+                "127.0.0.1.evil.org",
+                "https://127.0.0.1.evil.org",
+            ),
+            ("node://hub/a", "hub", "https://hub.example.com:5443"),
+            ("node://edge/a", "edge", "http://127.0.0.1:7000"),
+        ];
+        for (source, name, origin) in cases {
+            let target = target(&rule(source), &topology).unwrap();
+            assert_eq!(
+                (
+                    target.name.as_str(),
+                    target.realms.upstream.to_string().as_str()
+                ),
+                (name, origin)
+            );
+        }
+        assert!(
+            target(&rule("node://gone/a"), &topology)
+                .unwrap_err()
+                .is_away()
+        );
+    }
+
+    #[test]
+    fn a_nodes_token_service_may_be_at_either_of_its_addresses() {
+        let target = target(&rule("node://hub/a"), &topology()).unwrap();
+        for realm in [
+            "https://hub.example.com/oauth2/token",
+            "https://hub.example.com:5443/oauth2/token",
+        ] {
+            assert!(
+                identity::authenticator::realm::check(realm, &target.realms).is_ok(),
+                "{realm}"
+            );
+        }
+        let elsewhere =
+            identity::authenticator::realm::check("https://hub.example.com:9/t", &target.realms);
+        // The same registrable domain.
+        assert!(elsewhere.is_ok());
+    }
+
+    #[test]
+    fn only_what_the_operator_named_may_be_private() {
+        let mut topology = topology();
+        let declared = model::Upstream {
+            realms: vec!["sso.corp.example:8443".into()],
+            ..model::Upstream::default()
+        };
+        topology.upstreams.insert("10.0.0.5:5000".into(), declared);
+        let target = target(&rule("10.0.0.5:5000/a"), &topology).unwrap();
+        assert_eq!(target.named, ["10.0.0.5", "sso.corp.example"]);
+    }
+}

@@ -1,0 +1,219 @@
+//! A registry over HTTP, as one rule sees it.
+//!
+//! Files beside this one each do one part: `send` a request with its authentication and one retry, `redirect` says where an answer
+//! points, `classify` what a refusal means, `manifest`, `blob` and `list` read what came. Nothing is believed: lengths, digests,
+//! types and ranges are checked, and what does not fit is `Wrong`, what stops too early `Broken`. Silence is bounded, work is not.
+//! Source: `spec/pull-through.md`; `reference/protocols.md` 1.7-1.9.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use identity::authenticator::{Authenticator, realm::Origin};
+use runtime::{Clock, egress};
+use wire::{
+    digest::Digest,
+    name::{MeshName, NodeName},
+    page::Page,
+    reference::Reference,
+    repository::RepositoryName,
+};
+
+use super::{
+    BlobBody, BlobRange, Error, ManifestBody, ManifestHead, Patience, TagPage, Upstream,
+    observer::Observer, profile::Profile,
+};
+use crate::request::Request;
+
+mod blob;
+mod body;
+mod classify;
+mod list;
+mod manifest;
+mod redirect;
+mod send;
+#[cfg(test)]
+mod tests;
+
+/// How long silence may last.
+#[derive(Debug, Clone, Copy)]
+pub struct Deadlines {
+    /// From the request to its answer's headers, when nothing else can be served.
+    pub first_byte: Duration,
+    /// For a whole tag check, when a local copy can be served instead.
+    pub short: Duration,
+    /// Between two pieces of a body.
+    pub progress: Duration,
+    /// Before the one retry, before jitter.
+    pub retry_after: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self {
+            first_byte: Duration::from_secs(30),
+            short: Duration::from_secs(2),
+            progress: Duration::from_secs(30),
+            retry_after: Duration::from_millis(100),
+        }
+    }
+}
+
+/// Which registry, and who asks it.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Its name in metrics and messages: the host, or the node's name.
+    pub name: String,
+    /// Where it is.
+    pub origin: Origin,
+    /// Its ways.
+    pub profile: Profile,
+    /// The mesh of this node, for the chain of nodes.
+    pub mesh: MeshName,
+    /// This node.
+    pub node: NodeName,
+    /// How long silence may last.
+    pub deadlines: Deadlines,
+}
+
+/// What it stands on.
+#[derive(Clone)]
+pub struct Parts {
+    /// Makes the connections, under the upstream's address policy.
+    pub client: egress::Client,
+    /// The rule's own.
+    pub authenticator: Authenticator,
+    /// Time.
+    pub clock: Clock,
+    /// Is told what passes.
+    pub observer: Arc<dyn Observer>,
+}
+
+/// A registry over HTTP.
+pub struct Remote {
+    config: Config,
+    parts: Parts,
+    /// Its HEAD says no digest or is refused: tags are asked for by GET.
+    asks_by_get: AtomicBool,
+    /// A 404 to HEAD was confirmed by a 404 to GET once, so it is believed from then on.
+    head_knows_absence: AtomicBool,
+}
+
+impl Config {
+    /// The registry, not asked yet.
+    #[must_use]
+    pub fn build(self, parts: Parts) -> Remote {
+        let asks_by_get = AtomicBool::new(self.profile.head_says_no_digest);
+        Remote {
+            config: self,
+            parts,
+            asks_by_get,
+            head_knows_absence: AtomicBool::new(false),
+        }
+    }
+}
+
+impl std::fmt::Debug for Remote {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Remote")
+            .field("name", &self.config.name)
+            .field("origin", &self.config.origin)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Remote {
+    fn asks_by_get(&self) -> bool {
+        self.asks_by_get.load(Ordering::Relaxed)
+    }
+
+    fn ask_by_get_from_now_on(&self) {
+        if !self.asks_by_get.swap(true, Ordering::Relaxed) {
+            tracing::info!(upstream = %self.config.name, "HEAD of a tag does not say its digest here; it is asked for by GET from now on");
+        }
+    }
+}
+
+#[async_trait]
+impl Upstream for Remote {
+    fn name(&self) -> &str {
+        &self.config.name
+    }
+
+    async fn head_manifest(
+        &self,
+        repository: &RepositoryName,
+        reference: &Reference,
+        patience: Patience,
+        request: &Request,
+    ) -> Result<ManifestHead, Error> {
+        let head = manifest::head(self, repository, reference, request);
+        match patience {
+            Patience::Long => head.await,
+            Patience::Short => {
+                let short = self.config.deadlines.short;
+                let asked = self.parts.clock.timeout(short, head).await;
+                asked.unwrap_or_else(|_| {
+                    Err(Error::away(format!("no answer within {}", seconds(short))))
+                })
+            }
+        }
+    }
+
+    async fn get_manifest(
+        &self,
+        repository: &RepositoryName,
+        reference: &Reference,
+        request: &Request,
+    ) -> Result<ManifestBody, Error> {
+        manifest::get(self, repository, reference, request).await
+    }
+
+    async fn head_blob(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        request: &Request,
+    ) -> Result<u64, Error> {
+        blob::head(self, repository, digest, request).await
+    }
+
+    async fn get_blob(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        range: Option<BlobRange>,
+        request: &Request,
+    ) -> Result<BlobBody, Error> {
+        blob::get(self, repository, digest, range, request).await
+    }
+
+    async fn tags(
+        &self,
+        repository: &RepositoryName,
+        page: &Page,
+        request: &Request,
+    ) -> Result<TagPage, Error> {
+        list::tags(self, repository, page, request).await
+    }
+
+    async fn referrers(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+        request: &Request,
+    ) -> Result<Bytes, Error> {
+        list::referrers(self, repository, subject, request).await
+    }
+}
+
+/// A time as messages say it: `2 s`, `0.2 s`.
+fn seconds(time: Duration) -> String {
+    format!("{} s", time.as_secs_f32())
+}

@@ -1,0 +1,229 @@
+//! What an answer that is not what was asked for means: not allowed, gone, cannot be asked, or wrong; pure.
+//!
+//! Only the registry itself can say *gone* for good or *not allowed*; storage behind a redirect can only be away or not have it.
+//! Source: `reference/protocols.md` 1.8; `reference/faults.md` section 1.
+
+use std::time::Duration;
+
+use identity::authenticator;
+use wire::{oci_error::Said, refusal::Refusal};
+
+use crate::upstream::{
+    Error,
+    error::{Kind, clamp},
+    profile::Profile,
+};
+
+/// An answer that is no content.
+#[derive(Debug, Default)]
+pub(super) struct Refusing {
+    pub(super) status: u16,
+    /// The upstream's words, already free of secrets.
+    pub(super) said: Said,
+    pub(super) retry_after: Option<Duration>,
+    /// The node that says it failed, in the answer of another node.
+    pub(super) failed: Option<String>,
+    /// Whether it says that the token lacks rights.
+    pub(super) insufficient_scope: bool,
+    /// Whether it came from where a redirect led.
+    pub(super) elsewhere: bool,
+}
+
+/// What the answer means. `upstream` is the upstream's name.
+pub(super) fn error(refusing: &Refusing, profile: &Profile, upstream: &str) -> Error {
+    let status = refusing.status;
+    let detail = detail(refusing, upstream);
+    if refusing.elsewhere {
+        return elsewhere(refusing, &detail).with_status(status);
+    }
+    let away = || {
+        let retry_after = refusing.retry_after.map(clamp);
+        Error::new(
+            Kind::Away { retry_after },
+            Refusal::UpstreamUnavailable,
+            &detail,
+        )
+    };
+    let error = match status {
+        401 if refusing.insufficient_scope => Error::denied(detail),
+        401 if profile.unauthorized_may_mean_missing => {
+            Error::denied(format!("{detail} (not allowed, or it does not exist)"))
+        }
+        401 => Error::new(Kind::Denied, Refusal::UpstreamUnauthorized, detail),
+        403 | 451 => Error::denied(detail),
+        404 | 410 => Error::gone(detail),
+        429 => Error::rate_limited(refusing.retry_after, detail),
+        508 => Error::looped(detail),
+        407 | 408 | 425 | 500..=599 => away(),
+        _ => Error::wrong(detail),
+    };
+    error.with_status(status)
+}
+
+fn elsewhere(refusing: &Refusing, detail: &str) -> Error {
+    match refusing.status {
+        404 | 410 => Error::gone(detail),
+        429 => Error::rate_limited(refusing.retry_after, detail),
+        401 | 403 | 500..=599 => {
+            let retry_after = refusing.retry_after.map(clamp);
+            Error::new(
+                Kind::Away { retry_after },
+                Refusal::UpstreamUnavailable,
+                detail,
+            )
+        }
+        _ => Error::wrong(detail),
+    }
+}
+
+fn detail(refusing: &Refusing, upstream: &str) -> String {
+    let who = if refusing.elsewhere {
+        format!("the storage behind {upstream}")
+    } else {
+        upstream.to_owned()
+    };
+    let mut detail = format!("{who} answers {}", refusing.status);
+    if let Some(node) = &refusing.failed {
+        detail.push_str(&format!(" (failed at {node})"));
+    }
+    let said = refusing.said.to_string();
+    if !said.is_empty() {
+        detail.push_str(": ");
+        detail.push_str(&said);
+    }
+    detail
+}
+
+/// Whether asking once more may help: the fault is right here, and nobody asked for patience.
+pub(super) fn is_worth_a_retry(status: u16, failed_at_a_node: bool, says_when: bool) -> bool {
+    matches!(status, 500..=599) && status != 508 && status != 501 && !failed_at_a_node && !says_when
+}
+
+/// What it means that no authorization can be had.
+pub(super) fn unauthorized(error: authenticator::Error) -> Error {
+    let with = |kind, refusal, detail: &str, status: Option<u16>| {
+        let error = Error::new(kind, refusal, detail);
+        match status {
+            Some(status) => error.with_status(status),
+            None => error,
+        }
+    };
+    match error {
+        authenticator::Error::Away {
+            refusal,
+            detail,
+            retry_after,
+            status,
+        } => {
+            let retry_after = retry_after.map(clamp);
+            with(Kind::Away { retry_after }, refusal, &detail, status)
+        }
+        authenticator::Error::Refused {
+            refusal,
+            detail,
+            status,
+        } => with(Kind::Denied, refusal, &detail, status),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Refusal::{
+        UpstreamDenied, UpstreamNotFound, UpstreamRateLimited, UpstreamUnauthorized,
+        UpstreamUnavailable,
+    };
+
+    fn hub() -> Profile {
+        Profile {
+            unauthorized_may_mean_missing: true,
+            ..Profile::default()
+        }
+    }
+
+    #[test]
+    fn every_status_has_its_class_and_its_name() {
+        let away = Kind::Away { retry_after: None };
+        let told = Kind::Away {
+            retry_after: Some(Duration::from_secs(7)),
+        };
+        let plain = Profile::default();
+        let of = |status| Refusing {
+            status,
+            ..Refusing::default()
+        };
+        let patient = |status| Refusing {
+            retry_after: Some(Duration::from_secs(7)),
+            ..of(status)
+        };
+        let scope = Refusing {
+            insufficient_scope: true,
+            ..of(401)
+        };
+        let elsewhere = |status| Refusing {
+            elsewhere: true,
+            ..of(status)
+        };
+        let cases = [
+            (of(401), &plain, Kind::Denied, UpstreamUnauthorized),
+            (scope, &plain, Kind::Denied, UpstreamDenied),
+            (of(401), &hub(), Kind::Denied, UpstreamDenied),
+            (of(403), &plain, Kind::Denied, UpstreamDenied),
+            (of(404), &plain, Kind::Gone, UpstreamNotFound),
+            (of(410), &plain, Kind::Gone, UpstreamNotFound),
+            (of(429), &plain, away, UpstreamRateLimited),
+            (patient(429), &plain, told, UpstreamRateLimited),
+            (of(500), &plain, away, UpstreamUnavailable),
+            (patient(503), &plain, told, UpstreamUnavailable),
+            (of(504), &plain, away, UpstreamUnavailable),
+            (of(508), &plain, Kind::Loop, UpstreamUnavailable),
+            (of(400), &plain, Kind::Wrong, UpstreamUnavailable),
+            (of(416), &plain, Kind::Wrong, UpstreamUnavailable),
+            (of(204), &plain, Kind::Wrong, UpstreamUnavailable),
+            (elsewhere(403), &plain, away, UpstreamUnavailable),
+            (elsewhere(401), &hub(), away, UpstreamUnavailable),
+            (elsewhere(404), &plain, Kind::Gone, UpstreamNotFound),
+            (elsewhere(508), &plain, away, UpstreamUnavailable),
+        ];
+        for (refusing, profile, kind, refusal) in cases {
+            let got = error(&refusing, profile, "registry.test");
+            assert_eq!((got.kind, got.refusal), (kind, refusal), "{refusing:?}");
+            assert_eq!(got.status, Some(refusing.status));
+        }
+    }
+
+    #[test]
+    fn only_the_one_next_to_the_fault_tries_again() {
+        let cases = [
+            (500, false, false, true),
+            (503, false, false, true),
+            (503, false, true, false),
+            (503, true, false, false),
+            (508, false, false, false),
+            (404, false, false, false),
+            (429, false, false, false),
+        ];
+        for (status, failed, says_when, wanted) in cases {
+            assert_eq!(
+                is_worth_a_retry(status, failed, says_when),
+                wanted,
+                "{status}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_detail_says_who_and_what() {
+        let refusing = Refusing {
+            status: 503,
+            said: Said::parse(br#"{"errors":[{"code":"UNAVAILABLE","message":"later"}]}"#),
+            failed: Some("hub".into()),
+            ..Refusing::default()
+        };
+        let got = error(&refusing, &Profile::default(), "prod");
+        assert_eq!(
+            got.detail,
+            "prod answers 503 (failed at hub): UNAVAILABLE: later"
+        );
+    }
+}

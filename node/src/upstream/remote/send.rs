@@ -1,0 +1,365 @@
+//! One question to the registry: authenticated, followed through redirects, and asked once more where that may help.
+//!
+//! One question is at most three requests to the registry: a 401 costs one more with a fresh token, an error status or a lost
+//! connection one more, and together never more than one beside the first of each. Only what goes to the registry's own origin
+//! carries credentials, the chain of nodes and the trace; a redirect elsewhere is asked bare. Source: `spec/pull-through.md`
+//! "Time and failure"; `reference/faults.md` T26, T48.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, Method, StatusCode, header};
+use identity::authenticator::{Authorization, realm::Origin, retry_after};
+use rand::Rng;
+use reqwest::{RequestBuilder, Response};
+use runtime::{Secret, egress, telemetry::TRACEPARENT};
+use url::Url;
+use wire::{
+    challenge::Challenge,
+    hops,
+    oci_error::{self, Said},
+    repository::RepositoryName,
+    scope::{Action, Scope},
+};
+
+use super::{
+    Remote, body,
+    classify::{self, Refusing},
+    redirect::{self, Next},
+    seconds,
+};
+use crate::{
+    request::Request,
+    upstream::{BlobRange, Error},
+};
+
+/// Says which node failed; see `http/header.rs`.
+const FAILED: HeaderName = HeaderName::from_static("x-regmesh-failed");
+/// Requests to the registry for one question.
+const MAX_REQUESTS: u32 = 3;
+
+/// A question.
+pub(super) struct Ask<'a> {
+    pub(super) method: Method,
+    /// Path and query.
+    pub(super) target: String,
+    /// As the registry names it.
+    pub(super) repository: &'a RepositoryName,
+    pub(super) accept: &'static str,
+    pub(super) range: Option<BlobRange>,
+    pub(super) request: &'a Request,
+}
+
+/// The last answer to a question, of whatever status.
+pub(super) struct Answer {
+    pub(super) response: Response,
+    /// Whether it came from where a redirect led.
+    pub(super) elsewhere: bool,
+    authorization: Option<Authorization>,
+}
+
+/// Why there is no answer.
+struct Failure {
+    error: Error,
+    /// Whether the connection was lost before an answer came.
+    lost: bool,
+}
+
+impl Answer {
+    pub(super) fn status(&self) -> StatusCode {
+        self.response.status()
+    }
+
+    pub(super) fn headers(&self) -> &HeaderMap {
+        self.response.headers()
+    }
+
+    /// A header as text; one that is not printable is none.
+    pub(super) fn header(&self, name: impl header::AsHeaderName) -> Option<&str> {
+        self.headers().get(name)?.to_str().ok()
+    }
+
+    fn challenges(&self) -> Vec<Challenge> {
+        let lines = self.headers().get_all(header::WWW_AUTHENTICATE);
+        Challenge::parse(lines.iter().filter_map(|line| line.to_str().ok()))
+    }
+
+    fn token_was_cached(&self) -> bool {
+        self.authorization.as_ref().is_some_and(|a| a.cached)
+    }
+}
+
+impl Remote {
+    /// Asks, and comes back with the answer that counts.
+    pub(super) async fn send(&self, ask: &Ask<'_>) -> Result<Answer, Error> {
+        let scopes = [Scope::repository(ask.repository.clone(), [Action::Pull])];
+        let authenticator = &self.parts.authenticator;
+        let authorized = authenticator.authorize(&scopes).await;
+        let mut authorization = authorized.map_err(classify::unauthorized)?;
+        let (mut renewed, mut repeated) = (false, false);
+        for left in (0..MAX_REQUESTS).rev() {
+            let answer = match self.follow(ask, authorization.clone()).await {
+                Ok(answer) => answer,
+                Err(failure) if failure.lost && !repeated && left > 0 => {
+                    repeated = true;
+                    continue;
+                }
+                Err(failure) => return Err(failure.error),
+            };
+            if left > 0 && !renewed && self.wants_a_token(&answer) {
+                renewed = true;
+                let challenges = answer.challenges();
+                let used = answer.authorization.as_ref();
+                let fresh = authenticator.challenged(&challenges, &scopes, used).await;
+                authorization = Some(fresh.map_err(classify::unauthorized)?);
+                continue;
+            }
+            let (failed, says_when) = (
+                answer.headers().contains_key(FAILED),
+                answer.headers().contains_key(header::RETRY_AFTER),
+            );
+            let status = answer.status().as_u16();
+            if left > 0 && !repeated && classify::is_worth_a_retry(status, failed, says_when) {
+                repeated = true;
+                self.pause().await;
+                continue;
+            }
+            return Ok(answer);
+        }
+        // Not reached: the last round returns.
+        Err(Error::away("the registry was asked as often as allowed"))
+    }
+
+    /// Asks once, with what the answer used already: for the words of a refusal that came without a body.
+    pub(super) async fn send_again_as(
+        &self,
+        ask: &Ask<'_>,
+        like: &Answer,
+    ) -> Result<Answer, Error> {
+        let answer = self.follow(ask, like.authorization.clone()).await;
+        answer.map_err(|failure| failure.error)
+    }
+
+    /// Whether a fresh token may turn this answer into another one.
+    fn wants_a_token(&self, answer: &Answer) -> bool {
+        let cached = answer.token_was_cached();
+        !answer.elsewhere
+            && match answer.status().as_u16() {
+                401 => true,
+                403 => cached,
+                400 => cached && self.config.profile.bad_request_means_stale_token,
+                _ => false,
+            }
+    }
+
+    async fn pause(&self) {
+        let base = self.config.deadlines.retry_after;
+        let jitter = 0.5 + rand::rng().random::<f64>();
+        self.parts.clock.sleep(base.mul_f64(jitter)).await;
+    }
+
+    async fn follow(
+        &self,
+        ask: &Ask<'_>,
+        authorization: Option<Authorization>,
+    ) -> Result<Answer, Failure> {
+        let mut url = self.url(&ask.target)?;
+        let mut elsewhere = false;
+        for _ in 0..=redirect::MAX {
+            // Once away, credentials do not come back, even if a later redirect does.
+            elsewhere |= Origin::of(&url).as_ref() != Some(&self.config.origin);
+            let request = self.request(ask, &url)?;
+            let request = if elsewhere {
+                request
+            } else {
+                self.introduced(request, ask.request, authorization.as_ref())
+            };
+            let response = self.once(ask, request).await?;
+            let location = response.headers().get(header::LOCATION);
+            let location = location.and_then(|value| value.to_str().ok());
+            match redirect::next(&url, response.status(), location) {
+                Next::Here => {
+                    return Ok(Answer {
+                        response,
+                        elsewhere,
+                        authorization,
+                    });
+                }
+                Next::There(there) => url = there,
+                Next::Nowhere(why) => return Err(Error::wrong(why).into()),
+            }
+        }
+        Err(Error::wrong(format!("more than {} redirects", redirect::MAX)).into())
+    }
+
+    fn url(&self, target: &str) -> Result<Url, Error> {
+        let url = format!("{}{target}", self.config.origin);
+        Url::parse(&url).map_err(|_| Error::wrong("the upstream's address is not a URL"))
+    }
+
+    /// What every host may know.
+    fn request(&self, ask: &Ask<'_>, url: &Url) -> Result<RequestBuilder, Error> {
+        let request = self.parts.client.request(ask.method.clone(), url);
+        let request = request
+            .map_err(|refused| Error::away(refused.to_string()))?
+            .header(header::ACCEPT, ask.accept)
+            .header(header::ACCEPT_ENCODING, "identity");
+        Ok(match ask.range {
+            None => request,
+            Some(BlobRange { start, end: None }) => {
+                request.header(header::RANGE, format!("bytes={start}-"))
+            }
+            Some(BlobRange {
+                start,
+                end: Some(end),
+            }) => request.header(header::RANGE, format!("bytes={start}-{end}")),
+        })
+    }
+
+    /// What only the registry may know.
+    fn introduced(
+        &self,
+        request: RequestBuilder,
+        on_behalf: &Request,
+        authorization: Option<&Authorization>,
+    ) -> RequestBuilder {
+        let chain = on_behalf.hops.with(&self.config.mesh, &self.config.node);
+        let mut request = request
+            .header(hops::HEADER, chain.to_string())
+            .header(TRACEPARENT, on_behalf.trace.child().to_string());
+        if on_behalf.no_cache {
+            request = request.header(header::CACHE_CONTROL, "no-cache");
+        }
+        match authorization {
+            Some(authorization) => {
+                request.header(header::AUTHORIZATION, authorization.header.clone())
+            }
+            None => request,
+        }
+    }
+
+    async fn once(&self, ask: &Ask<'_>, request: RequestBuilder) -> Result<Response, Failure> {
+        let began = self.parts.clock.now();
+        let first_byte = self.config.deadlines.first_byte;
+        let sent = self.parts.clock.timeout(first_byte, request.send()).await;
+        let code = sent.as_ref().ok().and_then(|r| r.as_ref().ok());
+        let code = code.map(|response| response.status().as_u16());
+        let took = self.parts.clock.now() - began;
+        let observer = &self.parts.observer;
+        observer.answered(&self.config.name, ask.method.as_str(), code, took);
+        let response = match sent {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => return Err(lost(error)),
+            Err(_) => {
+                let detail = format!("no answer within {}", seconds(first_byte));
+                return Err(Error::away(detail).into());
+            }
+        };
+        if let Some(remaining) = remaining(response.headers()) {
+            observer.rate_limit_remaining(&self.config.name, remaining);
+        }
+        Ok(response)
+    }
+
+    /// What an answer that is not content means, with the upstream's words.
+    pub(super) async fn refusal(&self, answer: Answer) -> Error {
+        let wait = answer.header(header::RETRY_AFTER);
+        let wait = wait.and_then(|value| retry_after::parse(value, self.parts.clock.wall_ms()));
+        let failed = answer.header(FAILED).map(oci_error::clean);
+        let challenges = answer.challenges();
+        let insufficient_scope = challenges.iter().any(Challenge::is_insufficient_scope);
+        let (status, elsewhere) = (answer.status().as_u16(), answer.elsewhere);
+        let shown = answer.authorization.as_ref().and_then(secret_of);
+        let body = body::beginning(self, answer.response, oci_error::MAX_BODY).await;
+        let refusing = Refusing {
+            status,
+            said: said(&body, shown),
+            retry_after: wait,
+            failed,
+            insufficient_scope,
+            elsewhere,
+        };
+        classify::error(&refusing, &self.config.profile, &self.config.name)
+    }
+}
+
+/// What was shown to the upstream, without its scheme.
+fn secret_of(authorization: &Authorization) -> Option<Secret> {
+    let value = authorization.header.to_str().ok()?;
+    let (_, secret) = value.split_once(' ')?;
+    Some(Secret::from(secret))
+}
+
+/// The words of a refusal, without what they repeat of the token.
+fn said(body: &Bytes, shown: Option<Secret>) -> Said {
+    let said = Said::parse(body);
+    let Some(secret) = shown else {
+        return said;
+    };
+    let scrub = |text: &str| identity::authenticator::scrub(text, [&secret]);
+    Said {
+        code: said.code.as_deref().map(scrub),
+        message: scrub(&said.message),
+    }
+}
+
+/// `ratelimit-remaining: 76;w=21600`
+fn remaining(headers: &HeaderMap) -> Option<u64> {
+    let value = headers.get("ratelimit-remaining")?.to_str().ok()?;
+    value.split(';').next()?.trim().parse().ok()
+}
+
+fn lost(error: reqwest::Error) -> Failure {
+    if let Some(refused) = egress::refused(&error) {
+        return Error::away(refused.to_string()).into();
+    }
+    let lost = error.is_request() && !error.is_connect() && !error.is_timeout();
+    // Without the URL: a redirect's query is a key to the content.
+    let error = error.without_url();
+    let what = if error.is_connect() {
+        "it cannot be connected to"
+    } else {
+        "the connection was lost"
+    };
+    Failure {
+        error: Error::away(format!("{what}: {}", cause(&error))),
+        lost,
+    }
+}
+
+/// The innermost cause, which is the one that says something.
+pub(super) fn cause(error: &reqwest::Error) -> String {
+    let mut at: &dyn std::error::Error = error;
+    while let Some(source) = at.source() {
+        at = source;
+    }
+    at.to_string()
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self { error, lost: false }
+    }
+}
+
+/// An `Age`, in seconds.
+pub(super) fn age(answer: &Answer) -> u64 {
+    let age = answer.header(header::AGE);
+    age.and_then(wire::cache_status::parse_age)
+        .map_or(0, |age: Duration| age.as_secs())
+}
+
+/// The upstream's `Cache-Status`, all lines as one.
+pub(super) fn cache_status(answer: &Answer) -> Option<String> {
+    let lines = answer.headers().get_all("cache-status");
+    let lines: Vec<&str> = lines.iter().filter_map(|line| line.to_str().ok()).collect();
+    let joined = lines.join(", ");
+    (!joined.is_empty() && joined.len() <= wire::cache_status::MAX_UPSTREAM).then_some(joined)
+}
+
+/// The text of the upstream's first 299 `Warning`.
+pub(super) fn warning(answer: &Answer) -> Option<String> {
+    let lines = answer.headers().get_all(header::WARNING);
+    let lines = lines.iter().filter_map(|line| line.to_str().ok());
+    wire::cache_status::warnings(lines).into_iter().next()
+}
