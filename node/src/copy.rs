@@ -31,6 +31,7 @@ use crate::{
     store::{self, Store, metadata::ManifestRecord},
 };
 
+mod attempt;
 pub mod closure;
 pub mod commit;
 pub mod describe;

@@ -271,3 +271,6 @@ async fn tags(
     }
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests;

@@ -53,7 +53,10 @@ pub(super) async fn adopt(fill: &Fill, flight: &Flight) -> Result<bool, Error> {
         Err(error) => Err(error),
     };
     match linked {
-        Ok(()) => fill.spool.stored(),
+        Ok(()) => {
+            fill.spool.stored();
+            origin.active.state.stored(fill.shared.now());
+        }
         Err(error) => {
             fill.shared.store.report("link", &error);
             flight.leave();
