@@ -66,23 +66,19 @@ async fn an_upstream_that_is_away_is_tried_again_until_it_is_back_and_says_why()
 async fn a_store_that_takes_nothing_makes_the_rule_not_storing_until_it_heals() {
     let node = Node::new();
     let image = node.image("x", &[&noise(50_000)]);
+    let gate = node.world.upstream.gate(Verb::GetBlob);
     node.pull(image.as_str()).await;
-    node.settle().await;
-    let next = node.image("y", &[&noise(60_000)]);
-    let stuck = node.pull(next.as_str());
-    stuck.await;
+    within(gate.reached()).await;
     node.world.disk.fault(Fault::Commit);
-    let broken = node.image("z", &[&noise(70_000)]);
-    node.world.disk.fault(Fault::None);
-    node.pull(broken.as_str()).await;
-    node.world.disk.fault(Fault::Commit);
-    node.until(async || {
-        node.is_complete(&broken).await || node.world.active.state.facts().store_error.is_some()
-    })
-    .await;
+    gate.open();
+    node.until(async || node.jobs().await[0].attempts >= 2)
+        .await;
+    let facts = node.world.active.state.facts();
+    assert!(facts.store_error.is_some() && node.world.store.degraded().is_some());
+    assert!(node.jobs().await[0].last_error.is_some() && !node.is_complete(&image).await);
     node.world.disk.fault(Fault::None);
     node.settle().await;
-    assert!(node.is_complete(&broken).await && node.is_complete(&next).await);
+    assert!(node.is_complete(&image).await);
     assert!(node.world.active.state.facts().store_error.is_none());
 }
 
