@@ -1,7 +1,7 @@
 //! Which address a rule's upstream is asked at, and what decides about its credentials there; pure.
 //!
 //! A node of the mesh is asked where its peers reach it, and its token service may be at either of its addresses. Any other registry
-//! is asked at its host: over https, or over http where the host is loopback or declared insecure. Source: `spec/topology.md`.
+//! is asked at its host: over https, or over http where the host is declared insecure, or is loopback and has no `ca`. Source: `spec/topology.md`.
 
 use identity::authenticator::realm::{Origin, Policy};
 use topology::model::{self, Rule, Topology, rule::UpstreamRef};
@@ -44,8 +44,11 @@ pub(super) fn target(rule: &Rule, topology: &Topology) -> Result<Target, Error> 
         UpstreamRef::Host(host) => {
             let profile = profile::of(host);
             let at = profile.api_host.clone().unwrap_or_else(|| host.clone());
-            let insecure = topology.upstreams.get(host).is_some_and(|u| u.insecure);
-            let scheme = if insecure || is_loopback(&at) {
+            let settings = topology.upstreams.get(host);
+            let insecure = settings.is_some_and(|u| u.insecure);
+            // Who names authorities for a loopback host means TLS there too.
+            let plain_loopback = is_loopback(&at) && settings.is_none_or(|u| u.ca.is_none());
+            let scheme = if insecure || plain_loopback {
                 "http"
             } else {
                 "https"
@@ -116,6 +119,11 @@ mod tests {
         topology
             .upstreams
             .insert("plain.corp.example".into(), insecure);
+        let trusted = model::Upstream {
+            ca: Some("/etc/ca.pem".into()),
+            ..model::Upstream::default()
+        };
+        topology.upstreams.insert("127.0.0.1:5443".into(), trusted);
         let cases = [
             (
                 "docker.io/library/*",

@@ -26,7 +26,7 @@ use super::{
     Remote, body,
     classify::{self, Refusing},
     redirect::{self, Next},
-    seconds,
+    seconds, shrunk,
 };
 use crate::{
     request::Request,
@@ -240,7 +240,7 @@ impl Remote {
 
     async fn once(&self, ask: &Ask<'_>, request: RequestBuilder) -> Result<Response, Failure> {
         let began = self.parts.clock.now();
-        let first_byte = self.config.deadlines.first_byte;
+        let first_byte = shrunk(self.config.deadlines.first_byte, ask.request);
         let sent = self.parts.clock.timeout(first_byte, request.send()).await;
         let code = sent.as_ref().ok().and_then(|r| r.as_ref().ok());
         let code = code.map(|response| response.status().as_u16());

@@ -281,3 +281,17 @@ async fn what_an_answer_says_about_itself_is_read() {
     }
     assert!(!rig.tasks.token().is_cancelled());
 }
+
+/// T26: who is nearest to the fault gives up first.
+#[test]
+fn t26_the_time_allowed_shrinks_hop_by_hop() {
+    let allowed = Duration::from_secs(30);
+    let mut request = request();
+    let mut left = Vec::new();
+    for node in ["spoke", "prod", "dev", "further", "still"] {
+        left.push(shrunk(allowed, &request).as_secs());
+        let (mesh, node) = ("contoso".parse().unwrap(), node.parse().unwrap());
+        request.hops = request.hops.with(&mesh, &node);
+    }
+    assert_eq!(left, [30, 25, 20, 15, 15]);
+}
