@@ -85,7 +85,7 @@ pub fn log(global: &args::Global) -> anyhow::Result<telemetry::Guard> {
 ///
 /// # Errors
 /// When signals cannot be waited for.
-pub async fn until_ended(global: &args::Global, reload: impl Fn()) -> anyhow::Result<()> {
+pub async fn until_ended(global: &args::Global, reload: impl AsyncFn()) -> anyhow::Result<()> {
     let mut term = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -93,7 +93,7 @@ pub async fn until_ended(global: &args::Global, reload: impl Fn()) -> anyhow::Re
         tokio::select! {
             _ = term.recv() => break,
             _ = interrupt.recv() => break,
-            _ = hangup.recv() => reload(),
+            _ = hangup.recv() => reload().await,
         }
     }
     output::words(global, "ending: finishing transfers; once more to end at once");

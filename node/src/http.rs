@@ -45,17 +45,13 @@ use observe::Record;
 /// Bounds of the rim, each with its way to refuse.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Requests under way at once; more get 503.
-    pub max_in_flight: usize,
-    /// Uploads' bodies under way at once; more get 503.
-    pub max_uploads: usize,
     /// How long an upload's body may be silent.
     pub upload_silence: Duration,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { max_in_flight: 4096, max_uploads: 256, upload_silence: Duration::from_secs(30) }
+        Self { upload_silence: Duration::from_secs(30) }
     }
 }
 

@@ -39,7 +39,7 @@ pub async fn run(demo: args::Demo, global: args::Global) -> anyhow::Result<Exit>
     let shown = story(&mesh, &clock, &global).await;
     if shown.is_ok() && !demo.once {
         output::data(&show::next(&mesh));
-        command::until_ended(&global, || ()).await?;
+        command::until_ended(&global, async || ()).await?;
     }
     mesh.drain(Duration::from_secs(2)).await;
     tasks.drain(command::up::LAST_TASKS).await;
@@ -57,10 +57,24 @@ async fn story(mesh: &Mesh, clock: &Clock, global: &args::Global) -> anyhow::Res
     let before = mesh.counts();
     let started = clock.now();
     let watch = show.watch(mesh);
-    let pulled = pull::pull(mesh.spoke(), "1.0", "amd64", |bytes| watch.client(bytes)).await?;
-    let took = clock.now().duration_since(started);
-    let asked = mesh.counts().since(before);
-    mesh.settle(clock, PATIENCE).await.context("a tier did not copy the whole image")?;
+    let looking = async {
+        loop {
+            watch.stored(&mesh.stored().await);
+            clock.sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let pulling = async {
+        let pulled = pull::pull(mesh.spoke(), "1.0", "amd64", |bytes| watch.client(bytes)).await?;
+        let took = clock.now().duration_since(started);
+        let asked = mesh.counts().since(before);
+        mesh.settle(clock, PATIENCE).await.context("a tier did not copy the whole image")?;
+        anyhow::Ok((pulled, took, asked))
+    };
+    let (pulled, took, asked) = tokio::select! {
+        done = pulling => done?,
+        () = looking => anyhow::bail!("looking never ends"),
+    };
+    watch.stored(&mesh.stored().await);
     watch.finish();
     show.cold(&pulled, took, &asked);
     anyhow::ensure!(asked.blob_gets == pulled.blobs, "the origin should see one GET per blob, {} for {} blobs", asked.blob_gets, pulled.blobs);
@@ -85,7 +99,7 @@ async fn story(mesh: &Mesh, clock: &Clock, global: &args::Global) -> anyhow::Res
     show.second(&pulled, &mesh.counts().since(before));
     let events = mesh.events(clock, 4, PATIENCE).await?;
     anyhow::ensure!(events.len() == 4, "the second platform gives one more push event, {} in all", events.len());
-    show.tiers(mesh);
+    show.tiers(mesh, &mesh.stored().await);
     Ok(())
 }
 

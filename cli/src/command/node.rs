@@ -31,7 +31,7 @@ pub async fn run(args: args::Node, global: args::Global) -> anyhow::Result<Exit>
     let running = app::start(config, command::up::read(slice)?, clock, &tasks).await.with_context(|| format!("node {name} cannot start"))?;
     output::words(&global, &format!("{name} listens on {}, operational http://{}", running.address(), running.admin()));
     let nodes = [running];
-    command::until_ended(&global, || command::up::reload(&file, &args.topology, &nodes, &global)).await?;
+    command::until_ended(&global, async || command::up::reload(&file, &args.topology, &nodes, &global).await).await?;
     command::drain(nodes.into(), &tasks, args.serve.drain_timeout, &global).await;
     Ok(Exit::Ok)
 }

@@ -57,7 +57,7 @@ pub async fn run(up: args::Up, global: args::Global) -> anyhow::Result<Exit> {
         running.push(node);
     }
     announce(&running, &publisher.topology(), &global)?;
-    command::until_ended(&global, || reload(&publisher, &up.files, &running, &global)).await?;
+    command::until_ended(&global, async || reload(&publisher, &up.files, &running, &global).await).await?;
     command::drain(running, &tasks, up.serve.drain_timeout, &global).await;
     Ok(Exit::Ok)
 }
@@ -89,13 +89,13 @@ fn load(paths: &[PathBuf], global: &args::Global) -> anyhow::Result<Topology> {
     }
 }
 
-pub(super) fn reload(publisher: &Publisher, paths: &[PathBuf], running: &[app::Running], global: &args::Global) {
+pub(super) async fn reload(publisher: &Publisher, paths: &[PathBuf], running: &[app::Running], global: &args::Global) {
     let published = load(paths, global).and_then(|topology| Ok(publisher.publish(topology)?));
     match published {
         Ok(generation) => {
             for node in running {
                 match publisher.slice(node.name()).map(read) {
-                    Some(Ok(slice)) => node.apply(slice),
+                    Some(Ok(slice)) => node.apply(slice).await,
                     Some(Err(error)) => output::words(global, &format!("{} keeps what it has: {error:#}", node.name())),
                     None => output::words(global, &format!("{} is no longer declared: it keeps what it has until it is stopped", node.name())),
                 }

@@ -10,8 +10,9 @@ use std::{
 };
 
 use futures_util::{StreamExt, future::join_all};
-use runtime::{clock::Clock, egress, reconcile::Reconciler, secret::Secret, tasks::Tasks};
-use wire::{name::WebhookName, secret_ref::SecretRef, time::WallTime};
+use identity::secret::Secrets;
+use runtime::{clock::Clock, egress, reconcile::Reconciler, tasks::Tasks};
+use wire::{name::WebhookName, time::WallTime};
 
 use super::{Recorder, attempt};
 use crate::{
@@ -33,9 +34,6 @@ const MAX_ANSWER: usize = 8 * 1024;
 /// How long settled deliveries are kept for `list-events`.
 const KEEP: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// Reads a secret by reference, now; the error says why it cannot be read and holds nothing secret.
-pub type ReadSecret = Arc<dyn Fn(&SecretRef) -> Result<Secret<String>, String> + Send + Sync>;
-
 /// The deliveries of all webhooks in force.
 pub struct Deliveries {
     store: Store,
@@ -43,7 +41,7 @@ pub struct Deliveries {
     clock: Clock,
     tasks: Tasks,
     metrics: Metrics,
-    secrets: ReadSecret,
+    secrets: Secrets,
     running: Mutex<HashMap<WebhookName, (topology::model::Webhook, Tasks)>>,
 }
 
@@ -55,7 +53,7 @@ impl Deliveries {
         recorder: Recorder,
         clock: Clock,
         metrics: Metrics,
-        secrets: ReadSecret,
+        secrets: Secrets,
         tasks: &Tasks,
     ) -> Self {
         Self {
@@ -105,7 +103,7 @@ impl Deliveries {
             webhook: webhook.clone(),
             url,
             client,
-            secrets: Arc::clone(&self.secrets),
+            secrets: self.secrets.clone(),
         });
         let tasks = self.tasks.child(webhook.name.as_str());
         let (store, clock, metrics) =
@@ -139,7 +137,7 @@ struct Target {
     webhook: topology::model::Webhook,
     url: url::Url,
     client: egress::Client,
-    secrets: ReadSecret,
+    secrets: Secrets,
 }
 
 async fn run(target: &Target, store: &Store, clock: &Clock, metrics: &Metrics) {
@@ -218,7 +216,7 @@ async fn post(target: &Target, event: &EventRecord) -> Result<u16, String> {
         .header("content-type", "application/json")
         .header("x-regmesh-event-id", event.id.to_string());
     if let Some(secret) = &target.webhook.secret {
-        let key = (target.secrets)(secret)?;
+        let key = target.secrets.read(secret).await.map_err(|e| e.to_string())?;
         request = request.header(
             "x-regmesh-signature",
             signature(key.expose().as_bytes(), &event.body),

@@ -83,17 +83,29 @@ impl Mesh {
         &self.tiers
     }
 
-    /// What the origin has been asked for so far.
+    /// What the origin has been asked for so far: as the hub counts what it asked, and the origin what kind it was.
     pub fn counts(&self) -> Counts {
-        let count = |kind: &str, method: &str| self.origin.requests(kind, method);
-        Counts { gets: count("manifest", "GET") + count("blob", "GET"), blob_gets: count("blob", "GET"), heads: count("manifest", "HEAD") + count("blob", "HEAD") }
+        let asked = self.tiers.first().map(Running::metrics).unwrap_or_default();
+        let answered = self.origin.metrics();
+        Counts {
+            gets: sum(&asked, "regmesh_upstream_requests_total", "method=\"GET\""),
+            heads: sum(&asked, "regmesh_upstream_requests_total", "method=\"HEAD\""),
+            blob_gets: sum(&answered, "regmesh_requests_total", "kind=\"blob\""),
+        }
+    }
+
+    /// Bytes each tier has stored.
+    pub async fn stored(&self) -> Vec<u64> {
+        futures_util::future::join_all(self.tiers.iter().map(Running::stored_bytes)).await
     }
 
     /// Waits until no tier has a copy to do.
     pub async fn settle(&self, clock: &Clock, patience: Duration) -> anyhow::Result<()> {
         let settled = async {
-            while self.tiers.iter().any(|node| node.copies_to_do() > 0) {
-                clock.sleep(Duration::from_millis(20)).await;
+            for node in &self.tiers {
+                while node.copies_to_do().await > 0 {
+                    clock.sleep(Duration::from_millis(20)).await;
+                }
             }
         };
         clock.timeout(patience, settled).await.map_err(|_| anyhow::anyhow!("copies are still to do after {} s", patience.as_secs()))
@@ -125,6 +137,12 @@ fn topology(yaml: &str) -> anyhow::Result<control::publish::Publisher> {
     let files = [("demo.yaml".to_owned(), yaml.to_owned())];
     let loaded = topology::load(&files).map_err(|problems| anyhow::anyhow!("the demo's topology is not valid: {problems:?}"))?;
     Ok(control::publish::Publisher::new(loaded.topology))
+}
+
+/// The sum of a family's series that have this label, from the metrics' text.
+fn sum(metrics: &str, family: &str, label: &str) -> u64 {
+    let series = metrics.lines().filter(|line| line.strip_prefix(family).is_some_and(|rest| rest.starts_with('{') && rest.contains(label)));
+    series.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>() as u64
 }
 
 /// Ports for origin, hub, region and spoke: from `port` on, or free ones.

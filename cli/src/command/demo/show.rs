@@ -45,7 +45,7 @@ impl Show {
         let style = ProgressStyle::with_template("   {prefix:<8} {bar:40} {bytes:>10} {binary_bytes_per_sec}").unwrap_or_else(|_| ProgressStyle::default_bar());
         let bar = |name: &str| bars.add(ProgressBar::new(total).with_style(style.clone()).with_prefix(name.to_owned()));
         let client = bar("client");
-        let tiers = mesh.tiers().iter().map(|node| (bar(node.name().as_str()), node.stored_bytes())).collect();
+        let tiers = mesh.tiers().iter().map(|node| bar(node.name().as_str())).collect();
         Watch { client, tiers }
     }
 
@@ -89,10 +89,10 @@ impl Show {
     }
 
     /// What each tier holds at the end.
-    pub fn tiers(&self, mesh: &Mesh) {
+    pub fn tiers(&self, mesh: &Mesh, stored: &[u64]) {
         self.title("what each tier holds now, complete, without asking anybody");
-        for (tier, node) in mesh.tiers().iter().enumerate() {
-            output::data(&format!("   tier {}  {:<7} {}", tier + 1, node.name().as_str(), HumanBytes(node.stored_bytes())));
+        for (tier, (node, bytes)) in mesh.tiers().iter().zip(stored).enumerate() {
+            output::data(&format!("   tier {}  {:<7} {}", tier + 1, node.name().as_str(), HumanBytes(*bytes)));
         }
     }
 }
@@ -100,23 +100,26 @@ impl Show {
 /// Bars under way.
 pub struct Watch {
     client: ProgressBar,
-    tiers: Vec<(ProgressBar, u64)>,
+    tiers: Vec<ProgressBar>,
 }
 
 impl Watch {
     /// The client got so many more bytes.
     pub fn client(&self, bytes: u64) {
         self.client.inc(bytes);
-        for (bar, _) in &self.tiers {
-            bar.set_position(self.client.position());
+    }
+
+    /// Each tier has stored so much by now.
+    pub fn stored(&self, bytes: &[u64]) {
+        for (bar, bytes) in self.tiers.iter().zip(bytes) {
+            bar.set_position(*bytes);
         }
     }
 
     /// Everything is stored.
     pub fn finish(self) {
-        for bar in std::iter::once(&self.client).chain(self.tiers.iter().map(|(bar, _)| bar)) {
-            bar.finish();
-        }
+        self.client.finish();
+        self.tiers.iter().for_each(ProgressBar::finish);
     }
 }
 

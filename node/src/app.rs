@@ -1,0 +1,296 @@
+//! The composition root: names the components of a node in order, and starts, changes and ends them.
+//!
+//! Wiring by topic is in `app/`: `slice` turns a slice into rules, access and webhooks and swaps them together, `listen` opens
+//! the two listeners, `status` gathers what `/status` and `/metrics` show, `tokens` keeps refresh tokens in the store. A node is
+//! bound only when it can serve, and ends in the order: not ready, stop accepting, finish, cut the rest.
+
+use std::{
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use identity::{authenticate, secret::Secrets, sign};
+use runtime::{
+    clock::Clock,
+    file::{Files, Real},
+    limit::Limit,
+    metric::Registry as Families,
+    tasks::Tasks,
+};
+use tokio_util::sync::CancellationToken;
+use wire::name::NodeName;
+
+use crate::{
+    copy::{self, Copies},
+    event::{Recorder, deliver::Deliveries},
+    fill::{self, Fills},
+    http::{self, Http, View},
+    metric::Metrics,
+    registry,
+    rule::Rules,
+    settings::Settings,
+    store::{self, Store},
+};
+
+mod listen;
+mod observe;
+mod slice;
+mod status;
+mod tokens;
+
+pub use listen::Defaults;
+pub use slice::Slice;
+
+/// What a node is started with, beside its slice.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Its name.
+    pub name: NodeName,
+    /// Where it keeps its data, unless the slice says otherwise.
+    pub data_dir: PathBuf,
+    /// Address to bind, whatever the slice says.
+    pub listen: Option<SocketAddr>,
+    /// Address of the operational listener, whatever the slice says.
+    pub admin: Option<SocketAddr>,
+    /// Which defaults hold where neither says anything.
+    pub defaults: Defaults,
+    /// The numbers.
+    pub settings: Settings,
+}
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The slice has no such node.
+    #[error("the topology has no node '{0}'")]
+    NoSuchNode(NodeName),
+    /// The data directory cannot be used.
+    #[error("the data directory {path} cannot be used")]
+    Store {
+        /// Which.
+        path: String,
+        /// Why.
+        #[source]
+        source: store::Error,
+    },
+    /// The keys of its tokens cannot be used.
+    #[error("the node's keys cannot be used")]
+    Keys(#[source] sign::Error),
+    /// Authentication cannot be set up.
+    #[error("callers cannot be authenticated")]
+    Authenticate(#[source] identity::error::Error),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// TLS files cannot be used.
+    #[error("the node's certificate cannot be used")]
+    Tls(#[source] runtime::tls::Error),
+    /// A feature that this release does not have.
+    #[error("{0}")]
+    Unsupported(&'static str),
+}
+
+/// A running node. Dropping it ends its tasks at once; `drain` ends it well.
+pub struct Running {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    admin: SocketAddr,
+    listeners: Tasks,
+}
+
+/// What the parts of a running node share.
+struct Shared {
+    name: NodeName,
+    store: Store,
+    rules: Arc<ArcSwap<Rules>>,
+    view: Arc<ArcSwapOption<View>>,
+    slice: ArcSwap<Slice>,
+    applying: tokio::sync::Mutex<()>,
+    recorder: Recorder,
+    deliveries: Deliveries,
+    authenticate: authenticate::Authenticate,
+    secrets: Secrets,
+    fills: Fills,
+    copies: Copies,
+    metrics: Metrics,
+    families: Families,
+    settings: Settings,
+    clock: Clock,
+    tasks: Tasks,
+    draining: CancellationToken,
+    seen: status::Seen,
+}
+
+/// Starts a node on its first slice. It is ready when this returns.
+///
+/// # Errors
+/// When its directory, keys, certificate or an address cannot be used.
+pub async fn start(config: Config, slice: Slice, clock: Clock, tasks: &Tasks) -> Result<Running, Error> {
+    let tasks = tasks.child(config.name.as_str());
+    let own = slice.own().ok_or_else(|| Error::NoSuchNode(config.name.clone()))?.clone();
+    if own.storage.blobs.is_some() || own.storage.metadata.is_some() {
+        return Err(Error::Unsupported("this release stores in local files and SQLite only: leave out storage.blobs and storage.metadata"));
+    }
+    let path = own.storage.path.clone().unwrap_or_else(|| config.data_dir.clone());
+    let files: Arc<dyn Files> = Arc::new(Real::default());
+    let (families, settings) = (Families::new(), config.settings.clone());
+    let metrics = Metrics::new(&families);
+    let store = open_store(&own.storage, &path, &settings, Arc::clone(&files), &clock, &tasks).await?;
+    let keys = sign::Keys::open(files.as_ref(), &path.join("token-keys.json")).map_err(Error::Keys)?;
+    let secrets = Secrets::of_process();
+    let authenticate = authenticate::Config { keys: Arc::new(keys), refresh: Arc::new(tokens::InStore(store.clone())) }
+        .build(tokens::resolve(&secrets), &clock, &tasks)
+        .map_err(Error::Authenticate)?;
+    let recorder = Recorder::new(slice.topology.mesh.clone(), config.name.clone(), clock.clone());
+    let rules: Arc<ArcSwap<Rules>> = Arc::default();
+    let fills = observe::fills(&settings, &metrics).build(store.clone(), clock.clone(), &tasks);
+    let copies = observe::copies(&settings, &metrics).build(store.clone(), fills.clone(), Arc::clone(&rules), recorder.clone(), clock.clone(), &tasks);
+    let verbs = registry::Config { mesh: slice.topology.mesh.clone(), node: config.name.clone() };
+    let verbs = verbs.build(store.clone(), fills.clone(), copies.clone(), Arc::clone(&rules), recorder.clone(), clock.clone(), &tasks);
+    let deliveries = Deliveries::new(store.clone(), recorder.clone(), clock.clone(), metrics.clone(), secrets.clone(), &tasks);
+    let draining = CancellationToken::new();
+    let view: Arc<ArcSwapOption<View>> = Arc::default();
+    let rim = Arc::new(Http {
+        node: config.name.clone(),
+        registry: verbs,
+        store: store.clone(),
+        view: Arc::clone(&view),
+        draining: draining.clone(),
+        metrics: metrics.clone(),
+        clock: clock.clone(),
+        settings: http::Settings { upload_silence: settings.upload_silence },
+        in_flight: Limit::new("requests", settings.max_in_flight),
+        uploads: Limit::new("uploads", settings.max_uploads),
+    });
+    let shared = Arc::new(Shared {
+        name: config.name.clone(),
+        store,
+        rules,
+        view,
+        slice: ArcSwap::from_pointee(slice.clone()),
+        applying: tokio::sync::Mutex::default(),
+        recorder,
+        deliveries,
+        authenticate,
+        secrets,
+        fills,
+        copies,
+        metrics,
+        families,
+        settings,
+        clock,
+        tasks: tasks.clone(),
+        draining,
+        seen: status::Seen::default(),
+    });
+    shared.apply(slice).await;
+    status::start(&shared);
+    let listeners = tasks.child("listeners");
+    let (address, admin) = listen::open(&config, &own, rim, &shared, &listeners).await?;
+    Ok(Running { shared, address, admin, listeners })
+}
+
+async fn open_store(
+    storage: &topology::model::node::Storage,
+    path: &Path,
+    settings: &Settings,
+    files: Arc<dyn Files>,
+    clock: &Clock,
+    tasks: &Tasks,
+) -> Result<Store, Error> {
+    let config = store::Config {
+        max_size: storage.max_size,
+        memory_cache_bytes: settings.memory_cache,
+        scrub: storage.scrub,
+        gc: storage.gc,
+        grace: settings.gc_grace,
+        upload_ttl: settings.upload_ttl,
+        ..store::Config::new(path)
+    };
+    let failed = |source| Error::Store { path: path.display().to_string(), source };
+    config.build(files, clock.clone(), tasks).await.map_err(failed)
+}
+
+impl Running {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &NodeName {
+        &self.shared.name
+    }
+
+    /// Where clients reach it.
+    #[must_use]
+    pub fn endpoint(&self) -> String {
+        self.shared.slice.load().own().map(|own| own.endpoint.to_string()).unwrap_or_default()
+    }
+
+    /// The address it listens on.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The address of its operational listener.
+    #[must_use]
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// Puts a newer slice in force; an older one changes nothing. Requests under way keep what they began with.
+    pub async fn apply(&self, slice: Slice) {
+        self.shared.apply(slice).await;
+    }
+
+    /// What `/status` shows.
+    #[must_use]
+    pub fn status(&self) -> wire::api::status::NodeStatus {
+        status::status(&self.shared)
+    }
+
+    /// What `/metrics` shows.
+    #[must_use]
+    pub fn metrics(&self) -> String {
+        self.shared.families.gather_text()
+    }
+
+    /// Bytes of content stored, as the metadata has it now.
+    pub async fn stored_bytes(&self) -> u64 {
+        self.shared.store.metadata().totals().await.map(|totals| totals.bytes).unwrap_or_default()
+    }
+
+    /// Copy jobs that are not done, as the metadata has it now.
+    pub async fn copies_to_do(&self) -> u64 {
+        self.shared.store.metadata().totals().await.map(|totals| totals.jobs).unwrap_or(u64::MAX)
+    }
+
+    /// The store, for tests and for what runs in the same process.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.shared.store
+    }
+
+    /// Ends it: not ready, no more connections, transfers finish within `timeout`, the rest is cut; unfinished fills stay
+    /// resumable.
+    pub async fn drain(&self, timeout: Duration) {
+        self.shared.draining.cancel();
+        self.listeners.drain(timeout).await;
+        self.shared.tasks.drain(Duration::from_secs(2)).await;
+        self.shared.keep_facts().await;
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.shared.tasks.abort();
+    }
+}

@@ -1,0 +1,78 @@
+//! Where the components' counts meet the metric families, so that none of them knows a metric.
+
+use std::{sync::Arc, time::Duration};
+
+use runtime::backoff::Backoff;
+
+use super::Shared;
+use crate::{
+    copy, fill,
+    metric::Metrics,
+    settings::Settings,
+    upstream::{Observer, pool, remote},
+};
+
+/// Fills, with their counts.
+pub(super) fn fills(settings: &Settings, metrics: &Metrics) -> fill::Config {
+    let (mismatches, ends) = (metrics.clone(), metrics.clone());
+    fill::Config {
+        max: settings.max_fills,
+        resumes: settings.resumes,
+        backoff: Backoff { base: settings.resume_pause, ..fill::Config::default().backoff },
+        hooks: fill::Hooks {
+            mismatch: Arc::new(move |upstream| mismatches.digest_mismatch.inc([upstream])),
+            ended: Arc::new(move |rule, result| ends.fills.inc([rule.as_str(), result])),
+        },
+        ..fill::Config::default()
+    }
+}
+
+/// Copies, with their counts.
+pub(super) fn copies(settings: &Settings, metrics: &Metrics) -> copy::Config {
+    let ends = metrics.clone();
+    copy::Config {
+        workers: settings.copy_workers,
+        backoff: Backoff { base: settings.copy_pause, ..copy::Config::default().backoff },
+        hooks: copy::Hooks { ended: Arc::new(move |rule, result| ends.copies.inc([rule.as_str(), result])) },
+        ..copy::Config::default()
+    }
+}
+
+/// What upstreams are built with.
+pub(super) fn upstreams(shared: &Shared) -> pool::Deps {
+    let settings = &shared.settings;
+    pool::Deps {
+        node: shared.name.clone(),
+        secrets: shared.secrets.clone(),
+        clock: shared.clock.clone(),
+        tasks: shared.tasks.clone(),
+        observer: Arc::new(Counted(shared.metrics.clone())),
+        config: remote::Config {
+            connect: settings.connect,
+            first_byte: settings.first_byte,
+            tag_check: settings.tag_check,
+            progress: settings.progress,
+            ..remote::Config::default()
+        },
+        breaker_failures: settings.breaker_failures,
+        breaker_probe: settings.breaker_probe,
+    }
+}
+
+struct Counted(Metrics);
+
+impl Observer for Counted {
+    fn answered(&self, upstream: &str, method: &str, code: Option<u16>, took: Duration) {
+        let code = code.map_or_else(|| "error".to_owned(), |code| code.to_string());
+        self.0.upstream_requests.inc([upstream, method, &code]);
+        self.0.upstream_request_duration.observe([upstream], took.as_secs_f64());
+    }
+
+    fn received(&self, upstream: &str, bytes: u64) {
+        self.0.upstream_bytes.add([upstream], bytes);
+    }
+
+    fn rate_limit_remaining(&self, upstream: &str, remaining: u64) {
+        self.0.upstream_ratelimit_remaining.set([upstream], remaining as f64);
+    }
+}
