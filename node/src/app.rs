@@ -32,6 +32,7 @@ use crate::{
     metric::Metrics,
     registry,
     rule::Rules,
+    session::Sessions,
     settings::Settings,
     store::{self, Store},
 };
@@ -148,7 +149,8 @@ pub async fn start(config: Config, slice: Slice, clock: Clock, tasks: &Tasks) ->
     let store = open_store(&own.storage, &path, &settings, Arc::clone(&files), &clock, &tasks).await?;
     let keys = sign::Keys::open(files.as_ref(), &path.join("token-keys.json")).map_err(Error::Keys)?;
     let secrets = Secrets::of_process();
-    let authenticate = authenticate::Config { keys: Arc::new(keys), refresh: Arc::new(tokens::InStore(store.clone())) }
+    let sessions = Sessions::build(Arc::clone(store.metadata()), &clock, &tasks);
+    let authenticate = authenticate::Config { keys: Arc::new(keys), refresh: Arc::new(sessions) }
         .build(tokens::resolve(&secrets), &clock, &tasks)
         .map_err(Error::Authenticate)?;
     let recorder = Recorder::new(slice.topology.mesh.clone(), config.name.clone(), clock.clone());
