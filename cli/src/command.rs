@@ -101,7 +101,7 @@ pub async fn until_ended(global: &args::Global, reload: impl AsyncFn()) -> anyho
 }
 
 /// Finishes what is under way, within `timeout`; a second signal ends at once.
-pub async fn drain(nodes: Vec<node::app::Running>, tasks: &Tasks, timeout: std::time::Duration, global: &args::Global) {
+pub async fn drain(nodes: Vec<::node::app::Running>, tasks: &Tasks, timeout: std::time::Duration, global: &args::Global) {
     let draining = async {
         futures_util::future::join_all(nodes.iter().map(|node| node.drain(timeout))).await;
         tasks.drain(up::LAST_TASKS).await;

@@ -25,9 +25,9 @@ use tokio_util::sync::CancellationToken;
 use wire::name::NodeName;
 
 use crate::{
-    copy::{self, Copies},
+    copy::Copies,
     event::{Recorder, deliver::Deliveries},
-    fill::{self, Fills},
+    fill::Fills,
     http::{self, Http, View},
     metric::Metrics,
     registry,
@@ -35,6 +35,7 @@ use crate::{
     session::Sessions,
     settings::Settings,
     store::{self, Store},
+    upstream::pool::Pool,
 };
 
 mod listen;
@@ -120,7 +121,7 @@ struct Shared {
     recorder: Recorder,
     deliveries: Deliveries,
     authenticate: authenticate::Authenticate,
-    secrets: Secrets,
+    upstreams: Pool,
     fills: Fills,
     copies: Copies,
     metrics: Metrics,
@@ -150,7 +151,7 @@ pub async fn start(config: Config, slice: Slice, clock: Clock, tasks: &Tasks) ->
     let keys = sign::Keys::open(files.as_ref(), &path.join("token-keys.json")).map_err(Error::Keys)?;
     let secrets = Secrets::of_process();
     let sessions = Sessions::build(Arc::clone(store.metadata()), &clock, &tasks);
-    let authenticate = authenticate::Config { keys: Arc::new(keys), refresh: Arc::new(sessions) }
+    let authenticate = authenticate::Config { keys: Arc::new(keys), refresh: sessions }
         .build(tokens::resolve(&secrets), &clock, &tasks)
         .map_err(Error::Authenticate)?;
     let recorder = Recorder::new(slice.topology.mesh.clone(), config.name.clone(), clock.clone());
@@ -160,6 +161,7 @@ pub async fn start(config: Config, slice: Slice, clock: Clock, tasks: &Tasks) ->
     let verbs = registry::Config { mesh: slice.topology.mesh.clone(), node: config.name.clone() };
     let verbs = verbs.build(store.clone(), fills.clone(), copies.clone(), Arc::clone(&rules), recorder.clone(), clock.clone(), &tasks);
     let deliveries = Deliveries::new(store.clone(), recorder.clone(), clock.clone(), metrics.clone(), secrets.clone(), &tasks);
+    let upstreams = observe::upstreams(&settings, &metrics, &config.name, &secrets, &clock, &tasks);
     let draining = CancellationToken::new();
     let view: Arc<ArcSwapOption<View>> = Arc::default();
     let rim = Arc::new(Http {
@@ -184,7 +186,7 @@ pub async fn start(config: Config, slice: Slice, clock: Clock, tasks: &Tasks) ->
         recorder,
         deliveries,
         authenticate,
-        secrets,
+        upstreams,
         fills,
         copies,
         metrics,

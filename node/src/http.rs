@@ -8,12 +8,15 @@ use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
 use axum::{Router, body::Body, extract::State, response::Response};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{
+    HeaderValue, Method, StatusCode,
+    header::{CONTENT_LENGTH, CONTENT_TYPE},
+};
 use runtime::{clock::Clock, limit::Limit, listener::Peer};
 use wire::{
     digest::Digest,
     name::{NodeName, RuleName},
-    oci_error::{Code, OciError},
+    oci_error::Code,
     repository::RepositoryName,
     route::{Parsed, Route},
 };
@@ -102,7 +105,7 @@ impl Answered {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = status;
         if !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
-            response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(0));
+            response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(0));
         }
         Self::local(response, None)
     }
@@ -127,7 +130,7 @@ async fn serve(State(http): State<Arc<Http>>, request: axum::extract::Request) -
     if http.draining.is_cancelled() {
         return record.unread(error::unavailable("this node is going down", Duration::from_secs(5), &http.node));
     }
-    let parsed = match wire::route::Route::parse(parts.method.as_str(), parts.uri.path(), parts.uri.query()) {
+    let parsed = match Route::parse(parts.method.as_str(), parts.uri.path(), parts.uri.query()) {
         Ok(parsed) => parsed,
         Err(refusal) => return record.unread(error::no_route(&refusal)),
     };
@@ -225,8 +228,8 @@ fn base(method: &Method) -> Answered {
     let body = if method == Method::HEAD { Body::empty() } else { Body::from("{}") };
     let mut response = Response::new(body);
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(2));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(2));
     headers.insert(header::API_VERSION, HeaderValue::from_static("registry/2.0"));
     Answered::local(response, None)
 }

@@ -1,5 +1,7 @@
 //! `regmesh verify DATA_DIR`: every blob hashes to its name, every link resolves; exit 3 if not.
 
+use node::store::verify::Report;
+
 use crate::{args, exit::Exit, output};
 
 /// Checks, reports, and says by its exit whether all is well.
@@ -7,7 +9,17 @@ use crate::{args, exit::Exit, output};
 /// # Errors
 /// When the directory cannot be read at all.
 pub fn run(verify: &args::Verify, global: &args::Global) -> anyhow::Result<Exit> {
-    let report = node::store::verify::verify(&verify.data_dir)?;
-    output::object(global, &report, || report.to_string())?;
+    let report = node::store::verify::verify(&verify.data_dir, &runtime::file::Real::default())?;
+    output::object(global, &report, || table(&report))?;
     Ok(if report.problems.is_empty() { Exit::Ok } else { Exit::CheckFailed })
+}
+
+fn table(report: &Report) -> String {
+    let Report { blobs, bytes, links, tags, problems } = report;
+    let mut text = format!("{blobs} contents of {bytes} bytes, {links} links, {tags} tags: {} problems", problems.len());
+    for problem in problems {
+        text.push('\n');
+        text.push_str(problem);
+    }
+    text
 }

@@ -2,14 +2,20 @@
 
 use std::{sync::Arc, time::Duration};
 
-use runtime::backoff::Backoff;
+use identity::secret::Secrets;
+use runtime::{Backoff, Clock, Tasks};
+use wire::name::NodeName;
 
-use super::Shared;
 use crate::{
     copy, fill,
     metric::Metrics,
     settings::Settings,
-    upstream::{Observer, pool, remote},
+    upstream::{
+        breaker,
+        observer::Observer,
+        pool::{self, Pool},
+        remote::Deadlines,
+    },
 };
 
 /// Fills, with their counts.
@@ -33,30 +39,31 @@ pub(super) fn copies(settings: &Settings, metrics: &Metrics) -> copy::Config {
     copy::Config {
         workers: settings.copy_workers,
         backoff: Backoff { base: settings.copy_pause, ..copy::Config::default().backoff },
-        hooks: copy::Hooks { ended: Arc::new(move |rule, result| ends.copies.inc([rule.as_str(), result])) },
+        ended: Arc::new(move |rule, result| ends.copies.inc([rule.as_str(), result])),
         ..copy::Config::default()
     }
 }
 
-/// What upstreams are built with.
-pub(super) fn upstreams(shared: &Shared) -> pool::Deps {
-    let settings = &shared.settings;
-    pool::Deps {
-        node: shared.name.clone(),
-        secrets: shared.secrets.clone(),
-        clock: shared.clock.clone(),
-        tasks: shared.tasks.clone(),
-        observer: Arc::new(Counted(shared.metrics.clone())),
-        config: remote::Config {
-            connect: settings.connect,
+/// The upstreams of all rules, with their counts.
+pub(super) fn upstreams(settings: &Settings, metrics: &Metrics, node: &NodeName, secrets: &Secrets, clock: &Clock, tasks: &Tasks) -> Pool {
+    let config = pool::Config {
+        connect: settings.connect,
+        deadlines: Deadlines {
             first_byte: settings.first_byte,
-            tag_check: settings.tag_check,
+            short: settings.tag_check,
             progress: settings.progress,
-            ..remote::Config::default()
+            ..Deadlines::default()
         },
-        breaker_failures: settings.breaker_failures,
-        breaker_probe: settings.breaker_probe,
-    }
+        breaker: breaker::Config { failures: settings.breaker_failures, probe_every: settings.breaker_probe },
+        ..pool::Config::default()
+    };
+    config.build(pool::Parts {
+        node: node.clone(),
+        secrets: secrets.clone(),
+        clock: clock.clone(),
+        tasks: tasks.clone(),
+        observer: Arc::new(Counted(metrics.clone())),
+    })
 }
 
 struct Counted(Metrics);

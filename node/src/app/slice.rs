@@ -12,13 +12,12 @@ use topology::{
 };
 use wire::{event::Action, generation::Generation, name::NodeName, time::WallTime};
 
-use super::{Shared, observe};
+use super::Shared;
 use crate::{
     event::Subscription,
     http::{View, admit::Access},
     rule::{ActiveRule, RuleState, Rules, status::Facts},
     store::metadata::Op,
-    upstream::pool,
 };
 
 /// What one node needs of a topology, checked.
@@ -87,6 +86,7 @@ impl Shared {
         self.rules.store(rules);
         self.view.store(Some(Arc::new(view)));
         self.deliveries.apply(&own.webhooks);
+        self.upstreams.retain(&own.rules.iter().map(|rule| rule.name.clone()).collect());
         self.copies.nudge();
         self.metrics.config_generation.set([], slice.generation.0 as f64);
         self.metrics.config_applied.set([], self.clock.wall_ms() as f64 / 1000.0);
@@ -97,17 +97,11 @@ impl Shared {
     /// A rule in force: what stayed the same keeps its state and its upstream.
     async fn active(&self, rule: &Arc<Rule>, topology: &Topology) -> ActiveRule {
         let rules = self.rules.load();
-        let before = rules.get(&rule.name);
-        let state = match before {
+        let state = match rules.get(&rule.name) {
             Some(before) => Arc::clone(&before.state),
             None => Arc::new(RuleState::new(self.kept_facts(rule).await)),
         };
-        let old = self.slice.load();
-        let unchanged = before.filter(|before| pool::same(&before.rule, &old.topology, rule, topology));
-        let upstream = match unchanged {
-            Some(before) => Arc::clone(&before.upstream),
-            None => pool::build(rule, topology, &observe::upstreams(self)),
-        };
+        let upstream = self.upstreams.build(rule, topology);
         match self.store.metadata().pushed_repository(&rule.target).await {
             Ok(conflict) => {
                 if let Some(repository) = &conflict {

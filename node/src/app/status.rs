@@ -146,7 +146,7 @@ pub(super) fn status(shared: &Shared) -> NodeStatus {
         rules,
         copies: CopiesStatus {
             queued: shared.copies.queue_length() as u64,
-            running: shared.copies.running() as u64,
+            running: shared.copies.in_progress() as u64,
             failing: seen.failing,
             last_error: seen.last_error.clone(),
         },
