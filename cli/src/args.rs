@@ -6,7 +6,13 @@ use clap::{Args as Flags, Parser, Subcommand, ValueEnum};
 
 /// A self-hosted mesh of OCI registries that fill themselves from upstreams.
 #[derive(Debug, Parser)]
-#[command(name = "regmesh", version, max_term_width = 100, propagate_version = true, disable_help_subcommand = true)]
+#[command(
+    name = "regmesh",
+    version,
+    max_term_width = 100,
+    propagate_version = true,
+    disable_help_subcommand = true
+)]
 pub struct Args {
     /// Flags that every command takes.
     #[command(flatten)]
@@ -186,7 +192,8 @@ pub struct Completion {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    topology::value::duration(text).ok_or_else(|| "a duration is written like 500ms, 30s, 5m, 2h or 7d".to_owned())
+    topology::value::duration(text)
+        .ok_or_else(|| "a duration is written like 500ms, 30s, 5m, 2h or 7d".to_owned())
 }
 
 fn size(text: &str) -> Result<u64, String> {

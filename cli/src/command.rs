@@ -1,6 +1,9 @@
 //! One file per command. A command reads its flags, does its work through the crates below and prints what came of it.
 
-use std::{future::Future, path::{Path, PathBuf}};
+use std::{
+    future::Future,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context;
 use runtime::{tasks::Tasks, telemetry};
@@ -22,7 +25,10 @@ pub mod verify;
 /// # Errors
 /// What the command says, or that no runtime could be made.
 pub fn serve(command: impl Future<Output = anyhow::Result<Exit>>) -> anyhow::Result<Exit> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
     let exit = runtime.block_on(command);
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     exit
@@ -43,18 +49,30 @@ pub fn read_files(paths: &[PathBuf]) -> anyhow::Result<Vec<(String, String)>> {
             files.push(read_file(path)?);
         }
     }
-    anyhow::ensure!(!files.is_empty(), "there is no topology file in {}", display(paths));
+    anyhow::ensure!(
+        !files.is_empty(),
+        "there is no topology file in {}",
+        display(paths)
+    );
     Ok(files)
 }
 
 fn read_file(path: &Path) -> anyhow::Result<(String, String)> {
     let name = path.display().to_string();
-    let text = if name == "-" { std::io::read_to_string(std::io::stdin()) } else { std::fs::read_to_string(path) };
-    Ok((name.clone(), text.with_context(|| format!("cannot read {name}"))?))
+    let text = if name == "-" {
+        std::io::read_to_string(std::io::stdin())
+    } else {
+        std::fs::read_to_string(path)
+    };
+    Ok((
+        name.clone(),
+        text.with_context(|| format!("cannot read {name}"))?,
+    ))
 }
 
 fn yaml_files(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let entries = std::fs::read_dir(directory).with_context(|| format!("cannot read {}", directory.display()))?;
+    let entries = std::fs::read_dir(directory)
+        .with_context(|| format!("cannot read {}", directory.display()))?;
     let mut files: Vec<PathBuf> = entries
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| path.extension().is_some_and(|e| e == "yaml" || e == "yml"))
@@ -64,7 +82,11 @@ fn yaml_files(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
 }
 
 fn display(paths: &[PathBuf]) -> String {
-    paths.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", ")
+    paths
+        .iter()
+        .map(|p| p.display().to_string())
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// Starts logging (and tracing, where an endpoint is set) for a serving command.
@@ -75,7 +97,9 @@ pub fn log(global: &args::Global) -> anyhow::Result<telemetry::Guard> {
     let config = telemetry::Config {
         filter: global.log.clone(),
         service: "regmesh".to_owned(),
-        otlp_endpoint: std::env::var("OTEL_EXPORTER_OTLP_ENDPOINT").ok().filter(|e| !e.is_empty()),
+        otlp_endpoint: std::env::var("OTEL_EXPORTER_OTLP_ENDPOINT")
+            .ok()
+            .filter(|e| !e.is_empty()),
         ..telemetry::Config::default()
     };
     telemetry::init(config).context("cannot start logging")
@@ -96,18 +120,29 @@ pub async fn until_ended(global: &args::Global, reload: impl AsyncFn()) -> anyho
             _ = hangup.recv() => reload().await,
         }
     }
-    output::words(global, "ending: finishing transfers; once more to end at once");
+    output::words(
+        global,
+        "ending: finishing transfers; once more to end at once",
+    );
     Ok(())
 }
 
 /// Finishes what is under way, within `timeout`; a second signal ends at once.
-pub async fn drain(nodes: Vec<::node::app::Running>, tasks: &Tasks, timeout: std::time::Duration, global: &args::Global) {
+pub async fn drain(
+    nodes: Vec<::node::app::Running>,
+    tasks: &Tasks,
+    timeout: std::time::Duration,
+    global: &args::Global,
+) {
     let draining = async {
         futures_util::future::join_all(nodes.iter().map(|node| node.drain(timeout))).await;
         tasks.drain(up::LAST_TASKS).await;
     };
     let again = async {
-        let (Ok(mut term), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        let (Ok(mut term), Ok(mut interrupt)) = (
+            signal(SignalKind::terminate()),
+            signal(SignalKind::interrupt()),
+        ) else {
             return std::future::pending().await;
         };
         tokio::select! { _ = term.recv() => (), _ = interrupt.recv() => () }

@@ -53,5 +53,9 @@ fn run(args: Args) -> anyhow::Result<Exit> {
 /// `--help` and `--version` are answers; anything else is a wrong call.
 fn usage(error: &clap::Error) -> ExitCode {
     let _ = error.print();
-    if error.use_stderr() { Exit::Usage.into() } else { Exit::Ok.into() }
+    if error.use_stderr() {
+        Exit::Usage.into()
+    } else {
+        Exit::Ok.into()
+    }
 }

@@ -24,7 +24,11 @@ pub fn words(global: &Global, text: &str) {
 ///
 /// # Errors
 /// When the object cannot be written as text.
-pub fn object<T: Serialize>(global: &Global, value: &T, table: impl FnOnce() -> String) -> anyhow::Result<()> {
+pub fn object<T: Serialize>(
+    global: &Global,
+    value: &T,
+    table: impl FnOnce() -> String,
+) -> anyhow::Result<()> {
     match global.output {
         Format::Table => data(&table()),
         Format::Json => data(&serde_json::to_string_pretty(value)?),

@@ -137,30 +137,85 @@ struct Shared {
 ///
 /// # Errors
 /// When its directory, keys, certificate or an address cannot be used.
-pub async fn start(config: Config, slice: Slice, clock: Clock, tasks: &Tasks) -> Result<Running, Error> {
+pub async fn start(
+    config: Config,
+    slice: Slice,
+    clock: Clock,
+    tasks: &Tasks,
+) -> Result<Running, Error> {
     let tasks = tasks.child(config.name.as_str());
-    let own = slice.own().ok_or_else(|| Error::NoSuchNode(config.name.clone()))?.clone();
+    let own = slice
+        .own()
+        .ok_or_else(|| Error::NoSuchNode(config.name.clone()))?
+        .clone();
     if own.storage.blobs.is_some() || own.storage.metadata.is_some() {
-        return Err(Error::Unsupported("this release stores in local files and SQLite only: leave out storage.blobs and storage.metadata"));
+        return Err(Error::Unsupported(
+            "this release stores in local files and SQLite only: leave out storage.blobs and storage.metadata",
+        ));
     }
-    let path = own.storage.path.clone().unwrap_or_else(|| config.data_dir.clone());
+    let path = own
+        .storage
+        .path
+        .clone()
+        .unwrap_or_else(|| config.data_dir.clone());
     let files: Arc<dyn Files> = Arc::new(Real::default());
     let (families, settings) = (Families::new(), config.settings.clone());
     let metrics = Metrics::new(&families);
-    let store = open_store(&own.storage, &path, &settings, Arc::clone(&files), &clock, &tasks).await?;
-    let keys = sign::Keys::open(files.as_ref(), &path.join("token-keys.json")).map_err(Error::Keys)?;
+    let store = open_store(
+        &own.storage,
+        &path,
+        &settings,
+        Arc::clone(&files),
+        &clock,
+        &tasks,
+    )
+    .await?;
+    let keys =
+        sign::Keys::open(files.as_ref(), &path.join("token-keys.json")).map_err(Error::Keys)?;
     let secrets = Secrets::of_process();
     let sessions = Sessions::build(Arc::clone(store.metadata()), &clock, &tasks);
-    let authenticate = authenticate::Config { keys: Arc::new(keys), refresh: sessions }
-        .build(tokens::resolve(&secrets), &clock, &tasks)
-        .map_err(Error::Authenticate)?;
-    let recorder = Recorder::new(slice.topology.mesh.clone(), config.name.clone(), clock.clone());
+    let authenticate = authenticate::Config {
+        keys: Arc::new(keys),
+        refresh: sessions,
+    }
+    .build(tokens::resolve(&secrets), &clock, &tasks)
+    .map_err(Error::Authenticate)?;
+    let recorder = Recorder::new(
+        slice.topology.mesh.clone(),
+        config.name.clone(),
+        clock.clone(),
+    );
     let rules: Arc<ArcSwap<Rules>> = Arc::default();
     let fills = observe::fills(&settings, &metrics).build(store.clone(), clock.clone(), &tasks);
-    let copies = observe::copies(&settings, &metrics).build(store.clone(), fills.clone(), Arc::clone(&rules), recorder.clone(), clock.clone(), &tasks);
-    let verbs = registry::Config { mesh: slice.topology.mesh.clone(), node: config.name.clone() };
-    let verbs = verbs.build(store.clone(), fills.clone(), copies.clone(), Arc::clone(&rules), recorder.clone(), clock.clone(), &tasks);
-    let deliveries = Deliveries::new(store.clone(), recorder.clone(), clock.clone(), metrics.clone(), secrets.clone(), &tasks);
+    let copies = observe::copies(&settings, &metrics).build(
+        store.clone(),
+        fills.clone(),
+        Arc::clone(&rules),
+        recorder.clone(),
+        clock.clone(),
+        &tasks,
+    );
+    let verbs = registry::Config {
+        mesh: slice.topology.mesh.clone(),
+        node: config.name.clone(),
+    };
+    let verbs = verbs.build(
+        store.clone(),
+        fills.clone(),
+        copies.clone(),
+        Arc::clone(&rules),
+        recorder.clone(),
+        clock.clone(),
+        &tasks,
+    );
+    let deliveries = Deliveries::new(
+        store.clone(),
+        recorder.clone(),
+        clock.clone(),
+        metrics.clone(),
+        secrets.clone(),
+        &tasks,
+    );
     let upstreams = observe::upstreams(&settings, &metrics, &config.name, &secrets, &clock, &tasks);
     let draining = CancellationToken::new();
     let view: Arc<ArcSwapOption<View>> = Arc::default();
@@ -172,7 +227,9 @@ pub async fn start(config: Config, slice: Slice, clock: Clock, tasks: &Tasks) ->
         draining: draining.clone(),
         metrics: metrics.clone(),
         clock: clock.clone(),
-        settings: http::Settings { upload_silence: settings.upload_silence },
+        settings: http::Settings {
+            upload_silence: settings.upload_silence,
+        },
         in_flight: Limit::new("requests", settings.max_in_flight),
         uploads: Limit::new("uploads", settings.max_uploads),
     });
@@ -201,7 +258,12 @@ pub async fn start(config: Config, slice: Slice, clock: Clock, tasks: &Tasks) ->
     status::start(&shared);
     let listeners = tasks.child("listeners");
     let (address, admin) = listen::open(&config, &own, rim, &shared, &listeners).await?;
-    Ok(Running { shared, address, admin, listeners })
+    Ok(Running {
+        shared,
+        address,
+        admin,
+        listeners,
+    })
 }
 
 async fn open_store(
@@ -221,8 +283,14 @@ async fn open_store(
         upload_ttl: settings.upload_ttl,
         ..store::Config::new(path)
     };
-    let failed = |source| Error::Store { path: path.display().to_string(), source };
-    config.build(files, clock.clone(), tasks).await.map_err(failed)
+    let failed = |source| Error::Store {
+        path: path.display().to_string(),
+        source,
+    };
+    config
+        .build(files, clock.clone(), tasks)
+        .await
+        .map_err(failed)
 }
 
 impl Running {
@@ -235,7 +303,12 @@ impl Running {
     /// Where clients reach it.
     #[must_use]
     pub fn endpoint(&self) -> String {
-        self.shared.slice.load().own().map(|own| own.endpoint.to_string()).unwrap_or_default()
+        self.shared
+            .slice
+            .load()
+            .own()
+            .map(|own| own.endpoint.to_string())
+            .unwrap_or_default()
     }
 
     /// The address it listens on.
@@ -269,12 +342,24 @@ impl Running {
 
     /// Bytes of content stored, as the metadata has it now.
     pub async fn stored_bytes(&self) -> u64 {
-        self.shared.store.metadata().totals().await.map(|totals| totals.bytes).unwrap_or_default()
+        self.shared
+            .store
+            .metadata()
+            .totals()
+            .await
+            .map(|totals| totals.bytes)
+            .unwrap_or_default()
     }
 
     /// Copy jobs that are not done, as the metadata has it now.
     pub async fn copies_to_do(&self) -> u64 {
-        self.shared.store.metadata().totals().await.map(|totals| totals.jobs).unwrap_or(u64::MAX)
+        self.shared
+            .store
+            .metadata()
+            .totals()
+            .await
+            .map(|totals| totals.jobs)
+            .unwrap_or(u64::MAX)
     }
 
     /// The store, for tests and for what runs in the same process.

@@ -200,6 +200,12 @@ impl Copies {
         self.0.queue.load(Ordering::Relaxed)
     }
 
+    /// Jobs that are being worked on now.
+    #[must_use]
+    pub fn in_progress(&self) -> usize {
+        self.running().len()
+    }
+
     /// Looks at the jobs now: one was recorded, or the rules in force changed.
     pub fn nudge(&self) {
         self.0.next_due.store(i64::MIN, Ordering::SeqCst);

@@ -54,7 +54,9 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { upload_silence: Duration::from_secs(30) }
+        Self {
+            upload_silence: Duration::from_secs(30),
+        }
     }
 }
 
@@ -93,25 +95,50 @@ struct Answered {
 }
 
 impl Answered {
-    fn content(response: Response, provenance: Provenance, digest: Option<Digest>, sent: Option<u64>) -> Self {
-        Self { response, outcome: provenance.outcome, rule: provenance.rule, digest, sent }
+    fn content(
+        response: Response,
+        provenance: Provenance,
+        digest: Option<Digest>,
+        sent: Option<u64>,
+    ) -> Self {
+        Self {
+            response,
+            outcome: provenance.outcome,
+            rule: provenance.rule,
+            digest,
+            sent,
+        }
     }
 
     fn local(response: Response, digest: Option<Digest>) -> Self {
-        Self { response, outcome: Outcome::Local, rule: None, digest, sent: Some(0) }
+        Self {
+            response,
+            outcome: Outcome::Local,
+            rule: None,
+            digest,
+            sent: Some(0),
+        }
     }
 
     fn status(status: StatusCode) -> Self {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = status;
         if !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
-            response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(0));
+            response
+                .headers_mut()
+                .insert(CONTENT_LENGTH, HeaderValue::from(0));
         }
         Self::local(response, None)
     }
 
     fn refused(response: Response, outcome: Outcome) -> Self {
-        Self { response, outcome, rule: None, digest: None, sent: Some(0) }
+        Self {
+            response,
+            outcome,
+            rule: None,
+            digest: None,
+            sent: Some(0),
+        }
     }
 }
 
@@ -125,17 +152,29 @@ async fn serve(State(http): State<Arc<Http>>, request: axum::extract::Request) -
     let (parts, body) = request.into_parts();
     let record = Record::begin(&http, &parts);
     let Some(view) = http.view.load_full() else {
-        return record.unread(error::unavailable("this node has no topology yet", Duration::from_secs(5), &http.node));
+        return record.unread(error::unavailable(
+            "this node has no topology yet",
+            Duration::from_secs(5),
+            &http.node,
+        ));
     };
     if http.draining.is_cancelled() {
-        return record.unread(error::unavailable("this node is going down", Duration::from_secs(5), &http.node));
+        return record.unread(error::unavailable(
+            "this node is going down",
+            Duration::from_secs(5),
+            &http.node,
+        ));
     }
     let parsed = match Route::parse(parts.method.as_str(), parts.uri.path(), parts.uri.query()) {
         Ok(parsed) => parsed,
         Err(refusal) => return record.unread(error::no_route(&refusal)),
     };
     let Some(_permit) = permit(&http, &parsed.route) else {
-        return record.unread(error::unavailable("this node is busy", Duration::from_secs(1), &http.node));
+        return record.unread(error::unavailable(
+            "this node is busy",
+            Duration::from_secs(1),
+            &http.node,
+        ));
     };
     let Parsed { route, ns } = parsed;
     let placed = match namespace::place(&view, route, ns.as_deref()) {
@@ -145,22 +184,38 @@ async fn serve(State(http): State<Arc<Http>>, request: axum::extract::Request) -
     let record = record.route(&placed.route);
     let mut answered = admitted(&http, &view, placed.route, &parts, body, &record).await;
     if let Some(namespace) = placed.namespace {
-        header::set(answered.response.headers_mut(), header::OCI_NAMESPACE, &namespace);
+        header::set(
+            answered.response.headers_mut(),
+            header::OCI_NAMESPACE,
+            &namespace,
+        );
     }
     record.end(answered)
 }
 
 /// A place among the requests under way. Health has a listener of its own, so nothing here is exempt but what costs nothing.
-fn permit(http: &Http, route: &Route) -> Option<(runtime::limit::Permit, Option<runtime::limit::Permit>)> {
+fn permit(
+    http: &Http,
+    route: &Route,
+) -> Option<(runtime::limit::Permit, Option<runtime::limit::Permit>)> {
     let all = http.in_flight.try_acquire()?;
     let upload = match route {
-        Route::UploadStart { .. } | Route::UploadPatch { .. } | Route::UploadPut { .. } => Some(http.uploads.try_acquire()?),
+        Route::UploadStart { .. } | Route::UploadPatch { .. } | Route::UploadPut { .. } => {
+            Some(http.uploads.try_acquire()?)
+        }
         _ => None,
     };
     Some((all, upload))
 }
 
-async fn admitted(http: &Http, view: &View, route: Route, parts: &http::request::Parts, body: Body, record: &Record) -> Answered {
+async fn admitted(
+    http: &Http,
+    view: &View,
+    route: Route,
+    parts: &http::request::Parts,
+    body: Body,
+    record: &Record,
+) -> Answered {
     if let Route::TokenGet | Route::TokenPost | Route::Exchange = route {
         let response = token::serve(view, &route, parts, body).await;
         return Answered::refused(response, Outcome::Local);
@@ -176,9 +231,19 @@ async fn admitted(http: &Http, view: &View, route: Route, parts: &http::request:
         Ok(answered) => answered,
         Err(failure) => {
             record.failed(&failure);
-            let outcome = if matches!(failure, registry::Error::Denied(_)) { Outcome::Denied } else { Outcome::Error };
+            let outcome = if matches!(failure, registry::Error::Denied(_)) {
+                Outcome::Denied
+            } else {
+                Outcome::Error
+            };
             let rule = failure.rule().cloned();
-            Answered { rule, ..Answered::refused(error::response(&failure, &http.node, &request.info.id), outcome) }
+            Answered {
+                rule,
+                ..Answered::refused(
+                    error::response(&failure, &http.node, &request.info.id),
+                    outcome,
+                )
+            }
         }
     }
 }
@@ -195,27 +260,99 @@ async fn verb(
     let given = &parts.headers;
     match route {
         Route::Base => Ok(base(&parts.method)),
-        Route::Manifest { repository, reference, verb } => manifest::get(http, &repository, &reference, verb, given, request).await,
-        Route::ManifestPut { repository, reference, tags } => {
-            manifest::put(http, &repository, &reference, &tags, given, body, request).await
+        Route::Manifest {
+            repository,
+            reference,
+            verb,
+        } => manifest::get(http, &repository, &reference, verb, given, request).await,
+        Route::ManifestPut {
+            repository,
+            reference,
+            tags,
+        } => manifest::put(http, &repository, &reference, &tags, given, body, request).await,
+        Route::ManifestDelete {
+            repository,
+            reference,
+        } => manifest::delete(http, &repository, &reference, request).await,
+        Route::Blob {
+            repository,
+            digest,
+            verb,
+        } => {
+            blob::get(
+                http,
+                &repository,
+                &digest,
+                verb,
+                given,
+                request,
+                record.meter(),
+            )
+            .await
         }
-        Route::ManifestDelete { repository, reference } => manifest::delete(http, &repository, &reference, request).await,
-        Route::Blob { repository, digest, verb } => blob::get(http, &repository, &digest, verb, given, request, record.meter()).await,
-        Route::BlobDelete { repository, digest } => blob::delete(http, &repository, &digest, request).await,
-        Route::UploadStart { repository, mount, from, digest, algorithm } => {
+        Route::BlobDelete { repository, digest } => {
+            blob::delete(http, &repository, &digest, request).await
+        }
+        Route::UploadStart {
+            repository,
+            mount,
+            from,
+            digest,
+            algorithm,
+        } => {
             let allowed = admitted.may_mount;
-            let mount = mount.zip(from).map(|(digest, from)| Mount { digest, from, allowed });
-            upload::start(http, &repository, upload::Start { mount, digest, algorithm }, body, request).await
+            let mount = mount.zip(from).map(|(digest, from)| Mount {
+                digest,
+                from,
+                allowed,
+            });
+            upload::start(
+                http,
+                &repository,
+                upload::Start {
+                    mount,
+                    digest,
+                    algorithm,
+                },
+                body,
+                request,
+            )
+            .await
         }
-        Route::UploadPatch { repository, upload } => upload::patch(http, &repository, upload, given, body).await,
-        Route::UploadPut { repository, upload, digest } => upload::put(http, &repository, upload, &digest, given, body).await,
-        Route::UploadStatus { repository, upload } => upload::status(http, &repository, upload).await,
-        Route::UploadCancel { repository, upload } => upload::cancel(http, &repository, upload).await,
+        Route::UploadPatch { repository, upload } => {
+            upload::patch(http, &repository, upload, given, body).await
+        }
+        Route::UploadPut {
+            repository,
+            upload,
+            digest,
+        } => upload::put(http, &repository, upload, &digest, given, body).await,
+        Route::UploadStatus { repository, upload } => {
+            upload::status(http, &repository, upload).await
+        }
+        Route::UploadCancel { repository, upload } => {
+            upload::cancel(http, &repository, upload).await
+        }
         Route::Tags { repository, page } => list::tags(http, &repository, &page, request).await,
-        Route::Referrers { repository, digest, artifact_type, page } => {
-            list::referrers(http, &repository, &digest, artifact_type.as_deref(), &page, request).await
+        Route::Referrers {
+            repository,
+            digest,
+            artifact_type,
+            page,
+        } => {
+            list::referrers(
+                http,
+                &repository,
+                &digest,
+                artifact_type.as_deref(),
+                &page,
+                request,
+            )
+            .await
         }
-        Route::Catalog { page } => list::catalog(http, &page, |name: &RepositoryName| admitted.may_see(name)).await,
+        Route::Catalog { page } => {
+            list::catalog(http, &page, |name: &RepositoryName| admitted.may_see(name)).await
+        }
         Route::TokenGet | Route::TokenPost | Route::Exchange => Err(registry::Error::Invalid {
             code: Code::Unsupported,
             message: "the token endpoint is no verb of the registry".to_owned(),
@@ -225,11 +362,14 @@ async fn verb(
 }
 
 fn base(method: &Method) -> Answered {
-    let body = if method == Method::HEAD { Body::empty() } else { Body::from("{}") };
+    let body = if method == Method::HEAD {
+        Body::empty()
+    } else {
+        Body::from("{}")
+    };
     let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(CONTENT_LENGTH, HeaderValue::from(2));
-    headers.insert(header::API_VERSION, HeaderValue::from_static("registry/2.0"));
     Answered::local(response, None)
 }

@@ -6,9 +6,11 @@
 //! `http` alone knows axum; `registry` knows neither HTTP nor disk; `upstream` and `store` are traits where the node meets
 //! the world; `app` composes.
 
+pub mod app;
 pub mod copy;
 pub mod event;
 pub mod fill;
+pub mod http;
 pub mod metric;
 pub mod registry;
 pub mod request;

@@ -10,7 +10,12 @@ use crate::{args, exit::Exit, output};
 /// Never; commands have one shape.
 pub fn run(completion: &args::Completion) -> anyhow::Result<Exit> {
     let mut script = Vec::new();
-    clap_complete::generate(completion.shell, &mut args::Args::command(), "regmesh", &mut script);
+    clap_complete::generate(
+        completion.shell,
+        &mut args::Args::command(),
+        "regmesh",
+        &mut script,
+    );
     output::data(String::from_utf8_lossy(&script).trim_end());
     Ok(Exit::Ok)
 }

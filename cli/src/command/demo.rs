@@ -31,7 +31,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// # Errors
 /// When a node cannot start, or anything is not as promised.
 pub async fn run(demo: args::Demo, global: args::Global) -> anyhow::Result<Exit> {
-    let quiet = args::Global { log: if std::env::var_os("REGMESH_LOG").is_some() { global.log.clone() } else { "error".to_owned() }, ..global.clone() };
+    let quiet = args::Global {
+        log: if std::env::var_os("REGMESH_LOG").is_some() {
+            global.log.clone()
+        } else {
+            "error".to_owned()
+        },
+        ..global.clone()
+    };
     let _log = command::log(&quiet)?;
     let (clock, tasks) = (Clock::system(), Tasks::new("demo"));
     let directory = Scratch::new()?;
@@ -51,7 +58,9 @@ async fn story(mesh: &Mesh, clock: &Clock, global: &args::Global) -> anyhow::Res
     let show = Show::new(global);
     show.tree(mesh);
     let sample = image::sample(&LAYERS);
-    pull::push(mesh.origin(), &mesh.writer(), &sample).await.context("the sample image cannot be pushed to the origin")?;
+    pull::push(mesh.origin(), &mesh.writer(), &sample)
+        .await
+        .context("the sample image cannot be pushed to the origin")?;
 
     show.title("1. a cold pull of linux/amd64 through the spoke: three empty tiers fill at once");
     let before = mesh.counts();
@@ -67,7 +76,9 @@ async fn story(mesh: &Mesh, clock: &Clock, global: &args::Global) -> anyhow::Res
         let pulled = pull::pull(mesh.spoke(), "1.0", "amd64", |bytes| watch.client(bytes)).await?;
         let took = clock.now().duration_since(started);
         let asked = mesh.counts().since(before);
-        mesh.settle(clock, PATIENCE).await.context("a tier did not copy the whole image")?;
+        mesh.settle(clock, PATIENCE)
+            .await
+            .context("a tier did not copy the whole image")?;
         anyhow::Ok((pulled, took, asked))
     };
     let (pulled, took, asked) = tokio::select! {
@@ -77,20 +88,35 @@ async fn story(mesh: &Mesh, clock: &Clock, global: &args::Global) -> anyhow::Res
     watch.stored(&mesh.stored().await);
     watch.finish();
     show.cold(&pulled, took, &asked);
-    anyhow::ensure!(asked.blob_gets == pulled.blobs, "the origin should see one GET per blob, {} for {} blobs", asked.blob_gets, pulled.blobs);
+    anyhow::ensure!(
+        asked.blob_gets == pulled.blobs,
+        "the origin should see one GET per blob, {} for {} blobs",
+        asked.blob_gets,
+        pulled.blobs
+    );
 
     show.title("2. what the spoke's webhook heard when its copy was complete");
     let events = mesh.events(clock, 3, PATIENCE).await?;
     show.events(&events);
-    anyhow::ensure!(events.len() == 3, "one platform of a multi-platform tag gives three push events, not {}", events.len());
+    anyhow::ensure!(
+        events.len() == 3,
+        "one platform of a multi-platform tag gives three push events, not {}",
+        events.len()
+    );
 
-    show.title("3. the same pull again: one HEAD asks whether the tag moved, no byte comes from above");
+    show.title(
+        "3. the same pull again: one HEAD asks whether the tag moved, no byte comes from above",
+    );
     let before = mesh.counts();
     let started = clock.now();
     let pulled = pull::pull(mesh.spoke(), "1.0", "amd64", |_| ()).await?;
     let asked = mesh.counts().since(before);
     show.warm(&pulled, clock.now().duration_since(started), &asked);
-    anyhow::ensure!(asked.gets == 0, "a warm pull must not fetch anything, the origin saw {} GETs", asked.gets);
+    anyhow::ensure!(
+        asked.gets == 0,
+        "a warm pull must not fetch anything, the origin saw {} GETs",
+        asked.gets
+    );
 
     show.title("4. the other platform: only what is new");
     let before = mesh.counts();
@@ -98,7 +124,11 @@ async fn story(mesh: &Mesh, clock: &Clock, global: &args::Global) -> anyhow::Res
     mesh.settle(clock, PATIENCE).await?;
     show.second(&pulled, &mesh.counts().since(before));
     let events = mesh.events(clock, 4, PATIENCE).await?;
-    anyhow::ensure!(events.len() == 4, "the second platform gives one more push event, {} in all", events.len());
+    anyhow::ensure!(
+        events.len() == 4,
+        "the second platform gives one more push event, {} in all",
+        events.len()
+    );
     show.tiers(mesh, &mesh.stored().await);
     Ok(())
 }
@@ -108,7 +138,11 @@ struct Scratch(PathBuf);
 
 impl Scratch {
     fn new() -> anyhow::Result<Self> {
-        let name = format!("regmesh-demo-{}-{}", std::process::id(), uuid::Uuid::now_v7().simple());
+        let name = format!(
+            "regmesh-demo-{}-{}",
+            std::process::id(),
+            uuid::Uuid::now_v7().simple()
+        );
         let path = std::env::temp_dir().join(name);
         std::fs::create_dir(&path).with_context(|| format!("cannot make {}", path.display()))?;
         Ok(Self(path))
@@ -122,7 +156,12 @@ impl Drop for Scratch {
 }
 
 /// Starts a node of the demo.
-async fn start_node(slice: app::Slice, directory: PathBuf, clock: &Clock, tasks: &Tasks) -> anyhow::Result<app::Running> {
+async fn start_node(
+    slice: app::Slice,
+    directory: PathBuf,
+    clock: &Clock,
+    tasks: &Tasks,
+) -> anyhow::Result<app::Running> {
     let name = slice.node.clone();
     let config = app::Config {
         name: name.clone(),
@@ -130,7 +169,12 @@ async fn start_node(slice: app::Slice, directory: PathBuf, clock: &Clock, tasks:
         listen: None,
         admin: None,
         defaults: app::Defaults::Up,
-        settings: Settings { memory_cache: 32 << 20, ..Settings::default() },
+        settings: Settings {
+            memory_cache: 32 << 20,
+            ..Settings::default()
+        },
     };
-    app::start(config, slice, clock.clone(), tasks).await.with_context(|| format!("node {name} cannot start"))
+    app::start(config, slice, clock.clone(), tasks)
+        .await
+        .with_context(|| format!("node {name} cannot start"))
 }

@@ -16,8 +16,16 @@ pub async fn run(args: args::Node, global: args::Global) -> anyhow::Result<Exit>
     let name: NodeName = args.name.parse()?;
     let file = command::up::publish(&args.topology, &global)?;
     let slice = file.slice(&name).with_context(|| {
-        let names: Vec<String> = file.topology().nodes.keys().map(ToString::to_string).collect();
-        format!("the topology has no node '{name}'; it has: {}", names.join(", "))
+        let names: Vec<String> = file
+            .topology()
+            .nodes
+            .keys()
+            .map(ToString::to_string)
+            .collect();
+        format!(
+            "the topology has no node '{name}'; it has: {}",
+            names.join(", ")
+        )
     })?;
     let (clock, tasks) = (Clock::system(), Tasks::new("regmesh"));
     let config = app::Config {
@@ -28,10 +36,22 @@ pub async fn run(args: args::Node, global: args::Global) -> anyhow::Result<Exit>
         defaults: app::Defaults::Node,
         settings: command::up::settings(&args.serve)?,
     };
-    let running = app::start(config, command::up::read(slice)?, clock, &tasks).await.with_context(|| format!("node {name} cannot start"))?;
-    output::words(&global, &format!("{name} listens on {}, operational http://{}", running.address(), running.admin()));
+    let running = app::start(config, command::up::read(slice)?, clock, &tasks)
+        .await
+        .with_context(|| format!("node {name} cannot start"))?;
+    output::words(
+        &global,
+        &format!(
+            "{name} listens on {}, operational http://{}",
+            running.address(),
+            running.admin()
+        ),
+    );
     let nodes = [running];
-    command::until_ended(&global, async || command::up::reload(&file, &args.topology, &nodes, &global).await).await?;
+    command::until_ended(&global, async || {
+        command::up::reload(&file, &args.topology, &nodes, &global).await
+    })
+    .await?;
     command::drain(nodes.into(), &tasks, args.serve.drain_timeout, &global).await;
     Ok(Exit::Ok)
 }

@@ -46,22 +46,57 @@ pub fn run(plan: &args::Plan, global: &args::Global) -> anyhow::Result<Exit> {
         }
     };
     let changes = topology::change::between(old.as_ref(), &loaded.topology);
-    let report = Report { valid: true, problems: &[], warnings: &loaded.warnings, changes: &changes };
+    let report = Report {
+        valid: true,
+        problems: &[],
+        warnings: &loaded.warnings,
+        changes: &changes,
+    };
     output::object(global, &report, || table(&changes))?;
     if global.output == Format::Table {
         for warning in &loaded.warnings {
             output::words(global, &warning.render(output::is_lively(global)));
         }
-        output::words(global, &format!("{} nodes, {} rule instances: valid", loaded.topology.nodes.len(), rules(&loaded.topology)));
+        output::words(
+            global,
+            &format!(
+                "{} nodes, {} rule instances: valid",
+                loaded.topology.nodes.len(),
+                rules(&loaded.topology)
+            ),
+        );
     }
-    Ok(if plan.detailed_exitcode && !changes.is_empty() { Exit::Changes } else { Exit::Ok })
+    Ok(if plan.detailed_exitcode && !changes.is_empty() {
+        Exit::Changes
+    } else {
+        Exit::Ok
+    })
 }
 
 fn refuse(problems: &[Problem], global: &args::Global) -> anyhow::Result<Exit> {
-    let (errors, warnings): (Vec<Problem>, Vec<Problem>) = problems.iter().cloned().partition(Problem::is_error);
-    let report = Report { valid: false, problems: &errors, warnings: &warnings, changes: &[] };
-    output::object(global, &report, || problems.iter().map(|p| p.render(output::is_lively(global))).collect::<Vec<_>>().join("\n"))?;
-    output::words(global, &format!("{} problems, {} warnings: not valid", errors.len(), warnings.len()));
+    let (errors, warnings): (Vec<Problem>, Vec<Problem>) =
+        problems.iter().cloned().partition(Problem::is_error);
+    let report = Report {
+        valid: false,
+        problems: &errors,
+        warnings: &warnings,
+        changes: &[],
+    };
+    output::object(global, &report, || {
+        problems
+            .iter()
+            .map(|p| p.render(output::is_lively(global)))
+            .collect::<Vec<_>>()
+            .join("\n")
+    })?;
+    output::words(
+        global,
+        &format!(
+            "{} problems, {} warnings: not valid",
+            errors.len(),
+            warnings.len()
+        ),
+    );
     Ok(Exit::Error)
 }
 
@@ -69,7 +104,11 @@ fn table(changes: &[Change]) -> String {
     if changes.is_empty() {
         return "no changes".to_owned();
     }
-    changes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    changes
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 fn rules(topology: &topology::model::Topology) -> usize {

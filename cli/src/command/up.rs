@@ -53,11 +53,16 @@ pub async fn run(up: args::Up, global: args::Global) -> anyhow::Result<Exit> {
             settings: settings.clone(),
         };
         let name = slice.node.clone();
-        let node = app::start(config, slice, clock.clone(), &tasks).await.with_context(|| format!("node {name} cannot start"))?;
+        let node = app::start(config, slice, clock.clone(), &tasks)
+            .await
+            .with_context(|| format!("node {name} cannot start"))?;
         running.push(node);
     }
     announce(&running, &publisher.topology(), &global)?;
-    command::until_ended(&global, async || reload(&publisher, &up.files, &running, &global).await).await?;
+    command::until_ended(&global, async || {
+        reload(&publisher, &up.files, &running, &global).await
+    })
+    .await?;
     command::drain(running, &tasks, up.serve.drain_timeout, &global).await;
     Ok(Exit::Ok)
 }
@@ -84,20 +89,37 @@ fn load(paths: &[PathBuf], global: &args::Global) -> anyhow::Result<Topology> {
             for problem in &problems {
                 output::complain(&problem.render(output::is_lively(global)));
             }
-            anyhow::bail!("the topology is not valid: {} problems", problems.iter().filter(|p| p.is_error()).count())
+            anyhow::bail!(
+                "the topology is not valid: {} problems",
+                problems.iter().filter(|p| p.is_error()).count()
+            )
         }
     }
 }
 
-pub(super) async fn reload(publisher: &Publisher, paths: &[PathBuf], running: &[app::Running], global: &args::Global) {
+pub(super) async fn reload(
+    publisher: &Publisher,
+    paths: &[PathBuf],
+    running: &[app::Running],
+    global: &args::Global,
+) {
     let published = load(paths, global).and_then(|topology| Ok(publisher.publish(topology)?));
     match published {
         Ok(generation) => {
             for node in running {
                 match publisher.slice(node.name()).map(read) {
                     Some(Ok(slice)) => node.apply(slice).await,
-                    Some(Err(error)) => output::words(global, &format!("{} keeps what it has: {error:#}", node.name())),
-                    None => output::words(global, &format!("{} is no longer declared: it keeps what it has until it is stopped", node.name())),
+                    Some(Err(error)) => output::words(
+                        global,
+                        &format!("{} keeps what it has: {error:#}", node.name()),
+                    ),
+                    None => output::words(
+                        global,
+                        &format!(
+                            "{} is no longer declared: it keeps what it has until it is stopped",
+                            node.name()
+                        ),
+                    ),
                 }
             }
             output::words(global, &format!("generation {generation} is in force"));
@@ -122,14 +144,21 @@ pub fn read(slice: control::publish::Slice) -> anyhow::Result<app::Slice> {
 /// # Errors
 /// When a setting is unknown or its value does not parse.
 pub fn settings(serve: &args::Serve) -> anyhow::Result<Settings> {
-    let mut settings = Settings { memory_cache: serve.memory_cache, ..Settings::default() };
+    let mut settings = Settings {
+        memory_cache: serve.memory_cache,
+        ..Settings::default()
+    };
     for (name, value) in &serve.settings {
         settings.set(name, value)?;
     }
     Ok(settings)
 }
 
-fn announce(running: &[app::Running], topology: &Topology, global: &args::Global) -> anyhow::Result<()> {
+fn announce(
+    running: &[app::Running],
+    topology: &Topology,
+    global: &args::Global,
+) -> anyhow::Result<()> {
     let started: Vec<Started> = running
         .iter()
         .map(|node| Started {
@@ -143,8 +172,13 @@ fn announce(running: &[app::Running], topology: &Topology, global: &args::Global
     match global.output {
         Format::Json => output::data(&serde_json::to_string(&started)?),
         Format::Table | Format::Yaml => {
-            output::object(global, &started, || started.iter().map(line).collect::<Vec<_>>().join("\n"))?;
-            output::words(global, "ready; end with Ctrl-C, read the topology again with SIGHUP");
+            output::object(global, &started, || {
+                started.iter().map(line).collect::<Vec<_>>().join("\n")
+            })?;
+            output::words(
+                global,
+                "ready; end with Ctrl-C, read the topology again with SIGHUP",
+            );
         }
     }
     Ok(())
@@ -152,7 +186,10 @@ fn announce(running: &[app::Running], topology: &Topology, global: &args::Global
 
 fn line(node: &Started) -> String {
     let indent = "  ".repeat(usize::from(node.tier.saturating_sub(1)));
-    format!("{indent}{}  {}  (listens on {}, operational http://{})", node.name, node.endpoint, node.listen, node.admin)
+    format!(
+        "{indent}{}  {}  (listens on {}, operational http://{})",
+        node.name, node.endpoint, node.listen, node.admin
+    )
 }
 
 /// How long idle reconcilers may take to end after the nodes were drained.

@@ -11,12 +11,25 @@ use crate::{args, exit::Exit, output};
 pub fn run(verify: &args::Verify, global: &args::Global) -> anyhow::Result<Exit> {
     let report = node::store::verify::verify(&verify.data_dir, &runtime::file::Real::default())?;
     output::object(global, &report, || table(&report))?;
-    Ok(if report.problems.is_empty() { Exit::Ok } else { Exit::CheckFailed })
+    Ok(if report.problems.is_empty() {
+        Exit::Ok
+    } else {
+        Exit::CheckFailed
+    })
 }
 
 fn table(report: &Report) -> String {
-    let Report { blobs, bytes, links, tags, problems } = report;
-    let mut text = format!("{blobs} contents of {bytes} bytes, {links} links, {tags} tags: {} problems", problems.len());
+    let Report {
+        blobs,
+        bytes,
+        links,
+        tags,
+        problems,
+    } = report;
+    let mut text = format!(
+        "{blobs} contents of {bytes} bytes, {links} links, {tags} tags: {} problems",
+        problems.len()
+    );
     for problem in problems {
         text.push('\n');
         text.push_str(problem);

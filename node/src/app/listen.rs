@@ -37,9 +37,19 @@ pub(super) async fn open(
         Defaults::Up => SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         Defaults::Node => SocketAddr::from((Ipv4Addr::LOCALHOST, 5080)),
     });
-    let registry = listener::bind(registry(shared, own, address, tasks)?).await.map_err(|source| Error::Listen { address, source })?;
-    let pages = listener::Config { clock: shared.clock.clone(), ..listener::Config::new(admin) };
-    let pages = listener::bind(pages).await.map_err(|source| Error::Listen { address: admin, source })?;
+    let registry = listener::bind(registry(shared, own, address, tasks)?)
+        .await
+        .map_err(|source| Error::Listen { address, source })?;
+    let pages = listener::Config {
+        clock: shared.clock.clone(),
+        ..listener::Config::new(admin)
+    };
+    let pages = listener::bind(pages)
+        .await
+        .map_err(|source| Error::Listen {
+            address: admin,
+            source,
+        })?;
     let addresses = (registry.local_addr(), pages.local_addr());
     registry.serve(http::router(rim), &tasks.child("registry"));
     // The operational listener outlives the registry's, so that a draining node can be watched.
@@ -47,8 +57,16 @@ pub(super) async fn open(
     Ok(addresses)
 }
 
-fn registry(shared: &Shared, own: &Node, address: SocketAddr, tasks: &Tasks) -> Result<listener::Config, Error> {
-    let tls = own.tls.as_ref().map(|files| tls::Config::new(&files.cert, &files.key).build(tasks, &shared.clock));
+fn registry(
+    shared: &Shared,
+    own: &Node,
+    address: SocketAddr,
+    tasks: &Tasks,
+) -> Result<listener::Config, Error> {
+    let tls = own
+        .tls
+        .as_ref()
+        .map(|files| tls::Config::new(&files.cert, &files.key).build(tasks, &shared.clock));
     let settings = &shared.settings;
     Ok(listener::Config {
         tls: tls.transpose().map_err(Error::Tls)?,
@@ -65,21 +83,41 @@ fn registry(shared: &Shared, own: &Node, address: SocketAddr, tasks: &Tasks) -> 
 
 /// The endpoint's own host and port; every interface where its name does not resolve here (behind a load balancer).
 async fn endpoint(own: &Node) -> SocketAddr {
-    let host = own.endpoint.host.trim_start_matches('[').trim_end_matches(']');
+    let host = own
+        .endpoint
+        .host
+        .trim_start_matches('[')
+        .trim_end_matches(']');
     if let Ok(address) = host.parse::<IpAddr>() {
         return SocketAddr::from((address, own.endpoint.port));
     }
-    let found = lookup_host((host, own.endpoint.port)).await.ok().and_then(|mut found| found.next());
+    let found = lookup_host((host, own.endpoint.port))
+        .await
+        .ok()
+        .and_then(|mut found| found.next());
     found.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::UNSPECIFIED, own.endpoint.port)))
 }
 
 fn operational(shared: &Arc<Shared>) -> axum::Router {
     let of = || Arc::clone(shared);
     let (report, sliced, draining, stored, asked) = (of(), of(), of(), of(), of());
-    Operational::new(shared.families.clone(), move || serde_json::to_value(status::status(&report)).unwrap_or_default())
-        .fatal("slice", move || sliced.view.load().is_some().then_some(()).ok_or_else(|| "no slice was applied yet".to_owned()))
-        .fatal("not-draining", move || (!draining.draining.is_cancelled()).then_some(()).ok_or_else(|| "the node is going down".to_owned()))
-        .shown("store", move || stored.store.degraded().map_or(Ok(()), Err))
-        .shown("upstreams", move || status::unwell(&asked))
-        .router()
+    Operational::new(shared.families.clone(), move || {
+        serde_json::to_value(status::status(&report)).unwrap_or_default()
+    })
+    .fatal("slice", move || {
+        sliced
+            .view
+            .load()
+            .is_some()
+            .then_some(())
+            .ok_or_else(|| "no slice was applied yet".to_owned())
+    })
+    .fatal("not-draining", move || {
+        (!draining.draining.is_cancelled())
+            .then_some(())
+            .ok_or_else(|| "the node is going down".to_owned())
+    })
+    .shown("store", move || stored.store.degraded().map_or(Ok(()), Err))
+    .shown("upstreams", move || status::unwell(&asked))
+    .router()
 }

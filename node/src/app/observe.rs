@@ -24,7 +24,10 @@ pub(super) fn fills(settings: &Settings, metrics: &Metrics) -> fill::Config {
     fill::Config {
         max: settings.max_fills,
         resumes: settings.resumes,
-        backoff: Backoff { base: settings.resume_pause, ..fill::Config::default().backoff },
+        backoff: Backoff {
+            base: settings.resume_pause,
+            ..fill::Config::default().backoff
+        },
         hooks: fill::Hooks {
             mismatch: Arc::new(move |upstream| mismatches.digest_mismatch.inc([upstream])),
             ended: Arc::new(move |rule, result| ends.fills.inc([rule.as_str(), result])),
@@ -38,14 +41,24 @@ pub(super) fn copies(settings: &Settings, metrics: &Metrics) -> copy::Config {
     let ends = metrics.clone();
     copy::Config {
         workers: settings.copy_workers,
-        backoff: Backoff { base: settings.copy_pause, ..copy::Config::default().backoff },
+        backoff: Backoff {
+            base: settings.copy_pause,
+            ..copy::Config::default().backoff
+        },
         ended: Arc::new(move |rule, result| ends.copies.inc([rule.as_str(), result])),
         ..copy::Config::default()
     }
 }
 
 /// The upstreams of all rules, with their counts.
-pub(super) fn upstreams(settings: &Settings, metrics: &Metrics, node: &NodeName, secrets: &Secrets, clock: &Clock, tasks: &Tasks) -> Pool {
+pub(super) fn upstreams(
+    settings: &Settings,
+    metrics: &Metrics,
+    node: &NodeName,
+    secrets: &Secrets,
+    clock: &Clock,
+    tasks: &Tasks,
+) -> Pool {
     let config = pool::Config {
         connect: settings.connect,
         deadlines: Deadlines {
@@ -54,7 +67,10 @@ pub(super) fn upstreams(settings: &Settings, metrics: &Metrics, node: &NodeName,
             progress: settings.progress,
             ..Deadlines::default()
         },
-        breaker: breaker::Config { failures: settings.breaker_failures, probe_every: settings.breaker_probe },
+        breaker: breaker::Config {
+            failures: settings.breaker_failures,
+            probe_every: settings.breaker_probe,
+        },
         ..pool::Config::default()
     };
     config.build(pool::Parts {
@@ -72,7 +88,9 @@ impl Observer for Counted {
     fn answered(&self, upstream: &str, method: &str, code: Option<u16>, took: Duration) {
         let code = code.map_or_else(|| "error".to_owned(), |code| code.to_string());
         self.0.upstream_requests.inc([upstream, method, &code]);
-        self.0.upstream_request_duration.observe([upstream], took.as_secs_f64());
+        self.0
+            .upstream_request_duration
+            .observe([upstream], took.as_secs_f64());
     }
 
     fn received(&self, upstream: &str, bytes: u64) {
@@ -80,6 +98,8 @@ impl Observer for Counted {
     }
 
     fn rate_limit_remaining(&self, upstream: &str, remaining: u64) {
-        self.0.upstream_ratelimit_remaining.set([upstream], remaining as f64);
+        self.0
+            .upstream_ratelimit_remaining
+            .set([upstream], remaining as f64);
     }
 }

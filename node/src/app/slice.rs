@@ -36,13 +36,21 @@ impl Slice {
     ///
     /// # Errors
     /// Every problem of it.
-    pub fn read(generation: Generation, node: NodeName, document: &str) -> Result<Self, Vec<Problem>> {
+    pub fn read(
+        generation: Generation,
+        node: NodeName,
+        document: &str,
+    ) -> Result<Self, Vec<Problem>> {
         let name = format!("slice of {node}, generation {generation}");
         let loaded = topology::load_slice(&name, document)?;
         for warning in &loaded.warnings {
             tracing::debug!(%node, %warning, "in the slice");
         }
-        Ok(Self { generation, node, topology: Arc::new(loaded.topology) })
+        Ok(Self {
+            generation,
+            node,
+            topology: Arc::new(loaded.topology),
+        })
     }
 
     /// This node as the slice has it.
@@ -72,7 +80,12 @@ impl Shared {
         let rules = Arc::new(Rules::new(active));
         let previous = self.view.load_full();
         let accounts = &slice.topology.accounts;
-        let access = Arc::new(Access::new(own, accounts, &self.authenticate, previous.as_deref().map(|view| &*view.access)));
+        let access = Arc::new(Access::new(
+            own,
+            accounts,
+            &self.authenticate,
+            previous.as_deref().map(|view| &*view.access),
+        ));
         access.warm().await;
         let view = View {
             generation: slice.generation,
@@ -82,14 +95,25 @@ impl Shared {
             rules: Arc::clone(&rules),
             access,
         };
-        self.recorder.subscribe(own.webhooks.iter().filter(|w| w.enabled).filter_map(subscription).collect());
+        self.recorder.subscribe(
+            own.webhooks
+                .iter()
+                .filter(|w| w.enabled)
+                .filter_map(subscription)
+                .collect(),
+        );
         self.rules.store(rules);
         self.view.store(Some(Arc::new(view)));
         self.deliveries.apply(&own.webhooks);
-        self.upstreams.retain(&own.rules.iter().map(|rule| rule.name.clone()).collect());
+        self.upstreams
+            .retain(&own.rules.iter().map(|rule| rule.name.clone()).collect());
         self.copies.nudge();
-        self.metrics.config_generation.set([], slice.generation.0 as f64);
-        self.metrics.config_applied.set([], self.clock.wall_ms() as f64 / 1000.0);
+        self.metrics
+            .config_generation
+            .set([], slice.generation.0 as f64);
+        self.metrics
+            .config_applied
+            .set([], self.clock.wall_ms() as f64 / 1000.0);
         tracing::info!(node = %self.name, generation = %slice.generation, rules = own.rules.len(), "a slice is in force");
         self.slice.store(Arc::new(slice));
     }
@@ -109,14 +133,22 @@ impl Shared {
                 }
                 state.conflict(conflict);
             }
-            Err(error) => tracing::error!(rule = %rule.name, %error, "cannot tell whether the rule's target holds pushed content"),
+            Err(error) => {
+                tracing::error!(rule = %rule.name, %error, "cannot tell whether the rule's target holds pushed content")
+            }
         }
-        ActiveRule { rule: Arc::clone(rule), upstream, state }
+        ActiveRule {
+            rule: Arc::clone(rule),
+            upstream,
+            state,
+        }
     }
 
     async fn kept_facts(&self, rule: &Rule) -> Facts {
         let kept = self.store.metadata().value(&key(rule)).await.ok().flatten();
-        let mut facts: Facts = kept.and_then(|kept| serde_json::from_slice(&kept).ok()).unwrap_or_default();
+        let mut facts: Facts = kept
+            .and_then(|kept| serde_json::from_slice(&kept).ok())
+            .unwrap_or_default();
         // A clock that went back must not make a refusal last for ever.
         let now = WallTime(self.clock.wall_ms());
         facts.denied_since = facts.denied_since.filter(|since| *since <= now);
@@ -126,8 +158,15 @@ impl Shared {
     /// Writes down how rules fare, for the next start.
     pub(super) async fn keep_facts(&self) {
         let rules = self.rules.load_full();
-        let values = rules.iter().filter_map(|active| Some((key(&active.rule), serde_json::to_vec(&active.state.facts()).ok()?)));
-        let ops: Vec<Op> = values.map(|(key, value)| Op::PutValue(key, Some(value))).collect();
+        let values = rules.iter().filter_map(|active| {
+            Some((
+                key(&active.rule),
+                serde_json::to_vec(&active.state.facts()).ok()?,
+            ))
+        });
+        let ops: Vec<Op> = values
+            .map(|(key, value)| Op::PutValue(key, Some(value)))
+            .collect();
         if !ops.is_empty()
             && let Err(error) = self.store.metadata().commit(ops).await
         {
@@ -141,7 +180,26 @@ fn key(rule: &Rule) -> String {
 }
 
 fn subscription(webhook: &topology::model::Webhook) -> Option<Subscription> {
-    let every = [Action::Push, Action::Delete, Action::Ping, Action::CopyFailed, Action::ServedStale, Action::Recalled];
-    let actions = every.into_iter().filter(|action| webhook.actions.iter().any(|wanted| wanted == action.as_str())).collect();
-    Some(Subscription { webhook: webhook.name.clone(), actions, scope: webhook.scope.parse().ok()? })
+    let every = [
+        Action::Push,
+        Action::Delete,
+        Action::Ping,
+        Action::CopyFailed,
+        Action::ServedStale,
+        Action::Recalled,
+    ];
+    let actions = every
+        .into_iter()
+        .filter(|action| {
+            webhook
+                .actions
+                .iter()
+                .any(|wanted| wanted == action.as_str())
+        })
+        .collect();
+    Some(Subscription {
+        webhook: webhook.name.clone(),
+        actions,
+        scope: webhook.scope.parse().ok()?,
+    })
 }

@@ -8,7 +8,10 @@ use std::{sync::Arc, time::Duration};
 use arc_swap::ArcSwap;
 use runtime::reconcile::Reconciler;
 use wire::{
-    api::status::{CopiesStatus, Delivery, LastError, NodeStatus, RuleState as Word, RuleStatus, StoreStatus, WebhookStatus},
+    api::status::{
+        CopiesStatus, Delivery, LastError, NodeStatus, RuleState as Word, RuleStatus, StoreStatus,
+        WebhookStatus,
+    },
     time::WallTime,
 };
 
@@ -40,23 +43,31 @@ const JOBS: usize = 1000;
 /// Starts looking, and the reading of gauges at each scrape.
 pub(super) fn start(shared: &Arc<Shared>) {
     let weak = Arc::downgrade(shared);
-    Reconciler::new("status", Duration::from_secs(1)).start(&shared.tasks, &shared.clock, move || {
-        let shared = weak.upgrade();
-        async move {
-            if let Some(shared) = shared {
-                look(&shared).await;
+    Reconciler::new("status", Duration::from_secs(1)).start(
+        &shared.tasks,
+        &shared.clock,
+        move || {
+            let shared = weak.upgrade();
+            async move {
+                if let Some(shared) = shared {
+                    look(&shared).await;
+                }
             }
-        }
-    });
+        },
+    );
     let weak = Arc::downgrade(shared);
-    Reconciler::new("rule-facts", Duration::from_secs(15)).start(&shared.tasks, &shared.clock, move || {
-        let shared = weak.upgrade();
-        async move {
-            if let Some(shared) = shared {
-                shared.keep_facts().await;
+    Reconciler::new("rule-facts", Duration::from_secs(15)).start(
+        &shared.tasks,
+        &shared.clock,
+        move || {
+            let shared = weak.upgrade();
+            async move {
+                if let Some(shared) = shared {
+                    shared.keep_facts().await;
+                }
             }
-        }
-    });
+        },
+    );
     let weak = Arc::downgrade(shared);
     shared.families.before_gather(move || {
         if let Some(shared) = weak.upgrade() {
@@ -72,55 +83,117 @@ async fn look(shared: &Shared) {
     let jobs = metadata.jobs(JOBS).await.unwrap_or_default();
     let failing = jobs.iter().filter(|job| job.last_error.is_some());
     let last = failing.clone().max_by_key(|job| job.due_at);
-    let last_error = last.and_then(|job| Some(LastError { at: job.due_at, text: job.last_error.clone()? }));
+    let last_error = last.and_then(|job| {
+        Some(LastError {
+            at: job.due_at,
+            text: job.last_error.clone()?,
+        })
+    });
     let failing = failing.count() as u64;
     let capacity = capacity(shared, totals.bytes).await;
     let webhooks = webhooks(shared).await;
-    shared.seen.0.store(Arc::new(Snapshot { totals, capacity, webhooks, failing, last_error }));
+    shared.seen.0.store(Arc::new(Snapshot {
+        totals,
+        capacity,
+        webhooks,
+        failing,
+        last_error,
+    }));
 }
 
 /// What may be stored: `maxSize`, or what is stored and what the disk has left.
 async fn capacity(shared: &Shared, stored: u64) -> Option<u64> {
-    let configured = shared.slice.load().own().and_then(|own| own.storage.max_size);
+    let configured = shared
+        .slice
+        .load()
+        .own()
+        .and_then(|own| own.storage.max_size);
     match configured {
         Some(size) => Some(size),
-        None => shared.store.blobs().space().await.ok().map(|space| space.free.saturating_add(stored)),
+        None => shared
+            .store
+            .blobs()
+            .space()
+            .await
+            .ok()
+            .map(|space| space.free.saturating_add(stored)),
     }
 }
 
 async fn webhooks(shared: &Shared) -> Vec<WebhookStatus> {
     let slice = shared.slice.load_full();
-    let counts = shared.store.metadata().pending_counts().await.unwrap_or_default();
+    let counts = shared
+        .store
+        .metadata()
+        .pending_counts()
+        .await
+        .unwrap_or_default();
     let mut all = Vec::new();
-    for webhook in slice.own().map(|own| own.webhooks.as_slice()).unwrap_or_default() {
-        let queued = counts.iter().find(|(name, _)| *name == webhook.name).map_or(0, |(_, count)| *count);
-        let last = shared.store.metadata().deliveries(&webhook.name, 1).await.unwrap_or_default();
+    for webhook in slice
+        .own()
+        .map(|own| own.webhooks.as_slice())
+        .unwrap_or_default()
+    {
+        let queued = counts
+            .iter()
+            .find(|(name, _)| *name == webhook.name)
+            .map_or(0, |(_, count)| *count);
+        let last = shared
+            .store
+            .metadata()
+            .deliveries(&webhook.name, 1)
+            .await
+            .unwrap_or_default();
         let last_delivery = last.into_iter().next().and_then(|(_, delivery)| {
             let said = delivery.response.unwrap_or_default();
             let status = said.parse().ok();
-            Some(Delivery { at: delivery.sent_at?, status, error: status.is_none().then_some(said), attempts: delivery.attempts })
+            Some(Delivery {
+                at: delivery.sent_at?,
+                status,
+                error: status.is_none().then_some(said),
+                attempts: delivery.attempts,
+            })
         });
-        all.push(WebhookStatus { name: webhook.name.clone(), queued, last_delivery });
+        all.push(WebhookStatus {
+            name: webhook.name.clone(),
+            queued,
+            last_delivery,
+        });
     }
     all
 }
 
 fn gauges(shared: &Shared) {
     let (metrics, seen) = (&shared.metrics, shared.seen.0.load());
-    metrics.fills_in_flight.set([], shared.fills.in_flight() as f64);
-    metrics.copy_queue_length.set([], shared.copies.queue_length() as f64);
+    metrics
+        .fills_in_flight
+        .set([], shared.fills.in_flight() as f64);
+    metrics
+        .copy_queue_length
+        .set([], shared.copies.queue_length() as f64);
     metrics.store_bytes.set([], seen.totals.bytes as f64);
-    metrics.store_capacity_bytes.set([], seen.capacity.unwrap_or_default() as f64);
-    metrics.webhook_queue_length.set([], seen.webhooks.iter().map(|w| w.queued).sum::<u64>() as f64);
+    metrics
+        .store_capacity_bytes
+        .set([], seen.capacity.unwrap_or_default() as f64);
+    metrics.webhook_queue_length.set(
+        [],
+        seen.webhooks.iter().map(|w| w.queued).sum::<u64>() as f64,
+    );
     let cache = shared.store.cache_stats();
     metrics.memory_cache_bytes.set([], cache.bytes as f64);
     let hits = metrics.memory_cache_hits.get([]);
-    metrics.memory_cache_hits.add([], cache.hits.saturating_sub(hits));
+    metrics
+        .memory_cache_hits
+        .add([], cache.hits.saturating_sub(hits));
     let misses = metrics.memory_cache_misses.get([]);
-    metrics.memory_cache_misses.add([], cache.misses.saturating_sub(misses));
+    metrics
+        .memory_cache_misses
+        .add([], cache.misses.saturating_sub(misses));
     for active in shared.rules.load().iter() {
         let (name, facts) = (active.rule.name.as_str(), active.state.facts());
-        metrics.rule_unstored_pulls.set([name], facts.unstored_pulls as f64);
+        metrics
+            .rule_unstored_pulls
+            .set([name], facts.unstored_pulls as f64);
         if let Some(at) = facts.last_store {
             metrics.rule_last_store.set([name], at.0 as f64 / 1000.0);
         }
@@ -129,10 +202,19 @@ fn gauges(shared: &Shared) {
 
 /// The node's status now.
 pub(super) fn status(shared: &Shared) -> NodeStatus {
-    let (view, slice, seen) = (shared.view.load(), shared.slice.load(), shared.seen.0.load());
+    let (view, slice, seen) = (
+        shared.view.load(),
+        shared.slice.load(),
+        shared.seen.0.load(),
+    );
     let now = WallTime(shared.clock.wall_ms());
     let draining = shared.draining.is_cancelled();
-    let mut rules: Vec<RuleStatus> = shared.rules.load().iter().map(|active| rule(active, now)).collect();
+    let mut rules: Vec<RuleStatus> = shared
+        .rules
+        .load()
+        .iter()
+        .map(|active| rule(active, now))
+        .collect();
     rules.sort_by(|a, b| a.name.cmp(&b.name));
     NodeStatus {
         node: shared.name.clone(),
@@ -142,7 +224,11 @@ pub(super) fn status(shared: &Shared) -> NodeStatus {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         ready: view.is_some() && !draining,
         draining,
-        store: StoreStatus { bytes: seen.totals.bytes, capacity: seen.capacity, degraded: shared.store.degraded() },
+        store: StoreStatus {
+            bytes: seen.totals.bytes,
+            capacity: seen.capacity,
+            degraded: shared.store.degraded(),
+        },
         rules,
         copies: CopiesStatus {
             queued: shared.copies.queue_length() as u64,
@@ -157,7 +243,10 @@ pub(super) fn status(shared: &Shared) -> NodeStatus {
 fn rule(active: &ActiveRule, now: WallTime) -> RuleStatus {
     let facts = active.state.facts();
     let status = status::status(active.rule.enabled, &facts, now);
-    let failure = facts.last_error.as_ref().filter(|_| matches!(status, Status::Unauthorized | Status::UpstreamUnavailable));
+    let failure = facts
+        .last_error
+        .as_ref()
+        .filter(|_| matches!(status, Status::Unauthorized | Status::UpstreamUnavailable));
     RuleStatus {
         name: active.rule.name.clone(),
         source: active.rule.source.to_string(),
@@ -166,7 +255,10 @@ fn rule(active: &ActiveRule, now: WallTime) -> RuleStatus {
         refusal: failure.map(|failure| failure.refusal),
         reason: reason(status, &facts),
         last_success: facts.last_success,
-        last_error: facts.last_error.as_ref().map(|failure| LastError { at: failure.at, text: failure.detail.clone() }),
+        last_error: facts.last_error.as_ref().map(|failure| LastError {
+            at: failure.at,
+            text: failure.detail.clone(),
+        }),
         unstored_pulls: facts.unstored_pulls,
         fills: facts.fills,
         copies: facts.copies,
@@ -188,9 +280,19 @@ fn word(status: Status) -> Word {
 fn reason(status: Status, facts: &Facts) -> Option<String> {
     match status {
         Status::Active | Status::Disabled => None,
-        Status::Conflict => facts.conflict.as_ref().map(|name| format!("'{name}' holds pushed content; it stays, and the rule does not fill it")),
-        Status::NotStoring => Some(facts.store_error.clone().unwrap_or_else(|| format!("{} pulls passed and nothing was stored", facts.unstored_pulls))),
-        Status::Unauthorized | Status::UpstreamUnavailable => facts.last_error.as_ref().map(|failure| failure.detail.clone()),
+        Status::Conflict => facts.conflict.as_ref().map(|name| {
+            format!("'{name}' holds pushed content; it stays, and the rule does not fill it")
+        }),
+        Status::NotStoring => Some(facts.store_error.clone().unwrap_or_else(|| {
+            format!(
+                "{} pulls passed and nothing was stored",
+                facts.unstored_pulls
+            )
+        })),
+        Status::Unauthorized | Status::UpstreamUnavailable => facts
+            .last_error
+            .as_ref()
+            .map(|failure| failure.detail.clone()),
     }
 }
 
@@ -200,10 +302,19 @@ pub(super) fn unwell(shared: &Shared) -> Result<(), String> {
     let rules = shared.rules.load();
     let unwell: Vec<String> = rules
         .iter()
-        .map(|active| (active, status::status(active.rule.enabled, &active.state.facts(), now)))
+        .map(|active| {
+            (
+                active,
+                status::status(active.rule.enabled, &active.state.facts(), now),
+            )
+        })
         .filter(|(_, status)| !matches!(status, Status::Active | Status::Disabled))
         .map(|(active, status)| format!("{} is {status:?}", active.rule.name))
         .take(20)
         .collect();
-    if unwell.is_empty() { Ok(()) } else { Err(unwell.join(", ")) }
+    if unwell.is_empty() {
+        Ok(())
+    } else {
+        Err(unwell.join(", "))
+    }
 }

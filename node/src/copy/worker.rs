@@ -186,7 +186,7 @@ impl Copies {
         Ok(Ended::Waiting)
     }
 
-    fn running(&self) -> MutexGuard<'_, HashSet<Key>> {
+    pub(super) fn running(&self) -> MutexGuard<'_, HashSet<Key>> {
         self.0
             .running
             .lock()

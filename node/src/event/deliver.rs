@@ -216,7 +216,11 @@ async fn post(target: &Target, event: &EventRecord) -> Result<u16, String> {
         .header("content-type", "application/json")
         .header("x-regmesh-event-id", event.id.to_string());
     if let Some(secret) = &target.webhook.secret {
-        let key = target.secrets.read(secret).await.map_err(|e| e.to_string())?;
+        let key = target
+            .secrets
+            .read(secret)
+            .await
+            .map_err(|e| e.to_string())?;
         request = request.header(
             "x-regmesh-signature",
             signature(key.expose().as_bytes(), &event.body),

@@ -34,12 +34,25 @@ pub(super) async fn get(
     request: &Request,
     meter: Arc<dyn Meter>,
 ) -> Result<Answered, Error> {
-    if headers::unchanged(given, digest) && http.registry.blob(repository, digest, ContentVerb::Head, None, request).await.is_ok() {
+    if headers::unchanged(given, digest)
+        && http
+            .registry
+            .blob(repository, digest, ContentVerb::Head, None, request)
+            .await
+            .is_ok()
+    {
         return Ok(Answered::status(StatusCode::NOT_MODIFIED));
     }
-    let range = given.get(header::RANGE).and_then(|v| v.to_str().ok()).and_then(ByteRange::parse);
-    let range = range.filter(|_| verb == ContentVerb::Get && headers::range_still_valid(given, digest));
-    let answer = http.registry.blob(repository, digest, verb, range, request).await?;
+    let range = given
+        .get(header::RANGE)
+        .and_then(|v| v.to_str().ok())
+        .and_then(ByteRange::parse);
+    let range =
+        range.filter(|_| verb == ContentVerb::Get && headers::range_still_valid(given, digest));
+    let answer = http
+        .registry
+        .blob(repository, digest, verb, range, request)
+        .await?;
     let sent = answer.range();
     let length = sent.end.saturating_sub(sent.start);
     let mut response = Response::new(Body::empty());
@@ -47,21 +60,42 @@ pub(super) async fn get(
     headers::provenance(response.headers_mut(), &answer.provenance);
     if let Some(span) = answer.part {
         *response.status_mut() = StatusCode::PARTIAL_CONTENT;
-        let value = ContentRange::Part { span, length: Some(answer.size) };
-        headers::set(response.headers_mut(), header::CONTENT_RANGE, &value.to_string());
+        let value = ContentRange::Part {
+            span,
+            length: Some(answer.size),
+        };
+        headers::set(
+            response.headers_mut(),
+            header::CONTENT_RANGE,
+            &value.to_string(),
+        );
     }
     let provenance = answer.provenance;
     let (body, counted) = match answer.body {
         BlobBody::None => (Body::empty(), Some(0)),
-        BlobBody::Stored(content) => body::stored(content, sent, meter).await.map_err(|error| unreadable(http, &error))?,
+        BlobBody::Stored(content) => body::stored(content, sent, meter)
+            .await
+            .map_err(|error| unreadable(http, &error))?,
         BlobBody::Filling(fill) => (body::streamed(fill.read(sent), length, meter), None),
     };
     *response.body_mut() = body;
-    Ok(Answered::content(response, provenance, Some(answer.digest), counted))
+    Ok(Answered::content(
+        response,
+        provenance,
+        Some(answer.digest),
+        counted,
+    ))
 }
 
-pub(super) async fn delete(http: &Http, repository: &RepositoryName, digest: &Digest, request: &Request) -> Result<Answered, Error> {
-    http.registry.delete_blob(repository, digest, request).await?;
+pub(super) async fn delete(
+    http: &Http,
+    repository: &RepositoryName,
+    digest: &Digest,
+    request: &Request,
+) -> Result<Answered, Error> {
+    http.registry
+        .delete_blob(repository, digest, request)
+        .await?;
     Ok(Answered::status(StatusCode::ACCEPTED))
 }
 

@@ -34,23 +34,47 @@ pub trait Meter: Send + Sync + 'static {
 ///
 /// # Errors
 /// When the first read fails or the file is shorter than it should be.
-pub async fn stored(content: Content, range: Range<u64>, meter: Arc<dyn Meter>) -> io::Result<(Body, Option<u64>)> {
+pub async fn stored(
+    content: Content,
+    range: Range<u64>,
+    meter: Arc<dyn Meter>,
+) -> io::Result<(Body, Option<u64>)> {
     let (file, length) = match content {
         Content::Memory(bytes) => {
-            let start = usize::try_from(range.start).unwrap_or(usize::MAX).min(bytes.len());
-            let end = usize::try_from(range.end).unwrap_or(usize::MAX).clamp(start, bytes.len());
+            let start = usize::try_from(range.start)
+                .unwrap_or(usize::MAX)
+                .min(bytes.len());
+            let end = usize::try_from(range.end)
+                .unwrap_or(usize::MAX)
+                .clamp(start, bytes.len());
             return Ok(whole(bytes.slice(start..end)));
         }
         Content::File(file, _) => (file, range.end.saturating_sub(range.start)),
     };
-    let first = read(Arc::clone(&file), range.start, length.min(CHUNK)).await.map_err(io::Error::other)??;
+    let first = read(Arc::clone(&file), range.start, length.min(CHUNK))
+        .await
+        .map_err(io::Error::other)??;
     if first.len() as u64 == length {
         return Ok(whole(first));
     }
     let next = range.start + first.len() as u64;
     let ahead = Some(read(Arc::clone(&file), next, (range.end - next).min(CHUNK)));
-    let source = Source::File(FileSource { file, next, end: range.end, ready: Some(first), ahead });
-    Ok((Body::new(Exact { source, left: length, expected: length, meter: Some(meter) }), None))
+    let source = Source::File(FileSource {
+        file,
+        next,
+        end: range.end,
+        ready: Some(first),
+        ahead,
+    });
+    Ok((
+        Body::new(Exact {
+            source,
+            left: length,
+            expected: length,
+            meter: Some(meter),
+        }),
+        None,
+    ))
 }
 
 /// The body of a stream that should yield exactly `length` bytes.
@@ -60,7 +84,12 @@ where
     E: std::error::Error + Send + Sync + 'static,
 {
     let stream = stream.map(|item| item.map_err(io::Error::other)).boxed();
-    Body::new(Exact { source: Source::Stream(stream), left: length, expected: length, meter: Some(meter) })
+    Body::new(Exact {
+        source: Source::Stream(stream),
+        left: length,
+        expected: length,
+        meter: Some(meter),
+    })
 }
 
 fn whole(bytes: Bytes) -> (Body, Option<u64>) {
@@ -102,13 +131,21 @@ impl FileSource {
         if let Some(bytes) = self.ready.take() {
             return Poll::Ready(Some(Ok(bytes)));
         }
-        let Some(ahead) = &mut self.ahead else { return Poll::Ready(None) };
-        let done = ready!(Pin::new(ahead).poll(cx)).map_err(io::Error::other).and_then(|read| read);
+        let Some(ahead) = &mut self.ahead else {
+            return Poll::Ready(None);
+        };
+        let done = ready!(Pin::new(ahead).poll(cx))
+            .map_err(io::Error::other)
+            .and_then(|read| read);
         self.ahead = None;
         if let Ok(bytes) = &done {
             self.next += bytes.len() as u64;
             if self.next < self.end {
-                self.ahead = Some(read(Arc::clone(&self.file), self.next, (self.end - self.next).min(CHUNK)));
+                self.ahead = Some(read(
+                    Arc::clone(&self.file),
+                    self.next,
+                    (self.end - self.next).min(CHUNK),
+                ));
             }
         }
         Poll::Ready(Some(done))
@@ -127,7 +164,10 @@ impl http_body::Body for Exact {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         let item = match &mut self.source {
             Source::File(file) => ready!(file.poll(cx)),
             Source::Stream(stream) => ready!(stream.as_mut().poll_next(cx)),
@@ -181,7 +221,11 @@ mod tests {
 
     impl ReadAt for Short {
         fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-            let n = self.0.saturating_sub(offset).min(buffer.len() as u64).min(700_000);
+            let n = self
+                .0
+                .saturating_sub(offset)
+                .min(buffer.len() as u64)
+                .min(700_000);
             buffer[..n as usize].fill(b'x');
             Ok(n as usize)
         }
@@ -192,9 +236,17 @@ mod tests {
         let file = Content::File(Arc::new(Short(5_000_000)), 5_000_000);
         let count = Arc::new(Count::default());
         let meter = Arc::clone(&count);
-        let (body, sent) = stored(file, 1_000..4_000_000, meter).await.expect("readable");
-        assert_eq!(body.collect().await.expect("whole").to_bytes().len(), 3_999_000);
-        assert_eq!((sent, count.0.lock().expect("no panic").as_slice()), (None, &[(3_999_000, 3_999_000)][..]));
+        let (body, sent) = stored(file, 1_000..4_000_000, meter)
+            .await
+            .expect("readable");
+        assert_eq!(
+            body.collect().await.expect("whole").to_bytes().len(),
+            3_999_000
+        );
+        assert_eq!(
+            (sent, count.0.lock().expect("no panic").as_slice()),
+            (None, &[(3_999_000, 3_999_000)][..])
+        );
     }
 
     #[tokio::test]
@@ -202,9 +254,15 @@ mod tests {
         let file = Content::File(Arc::new(Short(2_000_000)), 5_000_000);
         let count = Arc::new(Count::default());
         let meter = Arc::clone(&count);
-        let (body, _) = stored(file, 0..5_000_000, meter).await.expect("the first chunk is there");
+        let (body, _) = stored(file, 0..5_000_000, meter)
+            .await
+            .expect("the first chunk is there");
         assert!(body.collect().await.is_err());
-        assert_eq!(count.0.lock().expect("no panic").len(), 1, "its end is told once");
+        assert_eq!(
+            count.0.lock().expect("no panic").len(),
+            1,
+            "its end is told once"
+        );
     }
 
     #[tokio::test]
@@ -212,7 +270,11 @@ mod tests {
         for (yielded, announced, whole) in [(3, 3, true), (2, 3, false), (4, 3, false)] {
             let items = vec![Ok::<_, io::Error>(Bytes::from(vec![0; yielded]))];
             let body = streamed(stream::iter(items), announced, Arc::new(Count::default()));
-            assert_eq!(body.collect().await.is_ok(), whole, "{yielded} of {announced}");
+            assert_eq!(
+                body.collect().await.is_ok(),
+                whole,
+                "{yielded} of {announced}"
+            );
         }
     }
 }

@@ -32,7 +32,9 @@ pub fn status(error: &registry::Error) -> StatusCode {
         Error::Loop { .. } => StatusCode::LOOP_DETECTED,
         Error::FilledByRule { .. } => StatusCode::METHOD_NOT_ALLOWED,
         Error::Invalid { .. } | Error::UploadInvalid { .. } => StatusCode::BAD_REQUEST,
-        Error::UploadOutOfOrder { .. } | Error::RangeNotSatisfiable { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
+        Error::UploadOutOfOrder { .. } | Error::RangeNotSatisfiable { .. } => {
+            StatusCode::RANGE_NOT_SATISFIABLE
+        }
         Error::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         Error::Store(store::Error::Full) => StatusCode::INSUFFICIENT_STORAGE,
         Error::Away(_) | Error::Store(_) | Error::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
@@ -44,7 +46,11 @@ pub fn status(error: &registry::Error) -> StatusCode {
 pub fn response(error: &registry::Error, node: &NodeName, id: &str) -> Response {
     let status = status(error);
     let mut envelope = error.envelope();
-    if let Some(detail) = envelope.detail.as_mut().and_then(serde_json::Value::as_object_mut) {
+    if let Some(detail) = envelope
+        .detail
+        .as_mut()
+        .and_then(serde_json::Value::as_object_mut)
+    {
         detail.insert("id".to_owned(), id.into());
     }
     let mut response = oci(status, &envelope);
@@ -59,8 +65,12 @@ pub fn response(error: &registry::Error, node: &NodeName, id: &str) -> Response 
         registry::Error::FilledByRule { .. } => {
             headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, DELETE"));
         }
-        registry::Error::RangeNotSatisfiable { size } => set(headers, header::CONTENT_RANGE, &format!("bytes */{size}")),
-        registry::Error::UploadOutOfOrder { length } => set(headers, header::RANGE, &range::upload_progress(*length)),
+        registry::Error::RangeNotSatisfiable { size } => {
+            set(headers, header::CONTENT_RANGE, &format!("bytes */{size}"))
+        }
+        registry::Error::UploadOutOfOrder { length } => {
+            set(headers, header::RANGE, &range::upload_progress(*length))
+        }
         _ => {}
     }
     response
@@ -80,8 +90,13 @@ pub fn no_route(error: &RouteError) -> Response {
 /// 503 for a node that cannot take the request now, for the reason said.
 #[must_use]
 pub fn unavailable(why: &str, after: Duration, node: &NodeName) -> Response {
-    let mut response = oci(StatusCode::SERVICE_UNAVAILABLE, &OciError::new(Code::Unavailable, why));
-    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds(after)));
+    let mut response = oci(
+        StatusCode::SERVICE_UNAVAILABLE,
+        &OciError::new(Code::Unavailable, why),
+    );
+    response
+        .headers_mut()
+        .insert(header::RETRY_AFTER, HeaderValue::from(seconds(after)));
     set(response.headers_mut(), FAILED, node.as_str());
     response
 }
@@ -93,7 +108,10 @@ pub fn oci(status: StatusCode, error: &OciError) -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
     *response.body_mut() = Body::from(body);
     response
@@ -101,7 +119,12 @@ pub fn oci(status: StatusCode, error: &OciError) -> Response {
 
 /// Whole seconds, at least one and at most five minutes.
 fn seconds(after: Duration) -> u64 {
-    after.as_millis().div_ceil(1000).clamp(1, 300).try_into().unwrap_or(300)
+    after
+        .as_millis()
+        .div_ceil(1000)
+        .clamp(1, 300)
+        .try_into()
+        .unwrap_or(300)
 }
 
 #[cfg(test)]

@@ -52,7 +52,11 @@ pub fn content(headers: &mut HeaderMap, digest: &Digest, media_type: &str, lengt
 /// `Cache-Status`, `Age` and `Warning`.
 pub fn provenance(headers: &mut HeaderMap, provenance: &Provenance) {
     if let Some(cache) = &provenance.cache {
-        set(headers, CACHE_STATUS, &cache.after(provenance.upstream_cache.as_deref()));
+        set(
+            headers,
+            CACHE_STATUS,
+            &cache.after(provenance.upstream_cache.as_deref()),
+        );
     }
     if let Some(age) = provenance.age {
         headers.insert(header::AGE, HeaderValue::from(age));
@@ -65,7 +69,10 @@ pub fn provenance(headers: &mut HeaderMap, provenance: &Provenance) {
 /// Whether `If-None-Match` names this content, so that 304 is the answer.
 #[must_use]
 pub fn unchanged(headers: &HeaderMap, digest: &Digest) -> bool {
-    let values = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|v| v.to_str().ok());
+    let values = headers
+        .get_all(header::IF_NONE_MATCH)
+        .iter()
+        .filter_map(|v| v.to_str().ok());
     values.flat_map(|v| v.split(',')).any(|tag| {
         let tag = tag.trim();
         let tag = tag.strip_prefix("W/").unwrap_or(tag);
@@ -76,7 +83,10 @@ pub fn unchanged(headers: &HeaderMap, digest: &Digest) -> bool {
 /// Whether `If-Range`, where there is one, still means this content: only the strong ETag of its digest does.
 #[must_use]
 pub fn range_still_valid(headers: &HeaderMap, digest: &Digest) -> bool {
-    headers.get(header::IF_RANGE).is_none_or(|v| v.to_str().is_ok_and(|v| v.trim().trim_matches('"') == digest.as_str()))
+    headers.get(header::IF_RANGE).is_none_or(|v| {
+        v.to_str()
+            .is_ok_and(|v| v.trim().trim_matches('"') == digest.as_str())
+    })
 }
 
 #[cfg(test)]

@@ -26,7 +26,10 @@ pub(super) async fn get(
     conditions: &HeaderMap,
     request: &Request,
 ) -> Result<Answered, Error> {
-    let answer = http.registry.manifest(repository, reference, verb, request).await?;
+    let answer = http
+        .registry
+        .manifest(repository, reference, verb, request)
+        .await?;
     let mut response = Response::new(Body::empty());
     let unchanged = headers::unchanged(conditions, &answer.digest);
     let map = response.headers_mut();
@@ -38,8 +41,17 @@ pub(super) async fn get(
     } else if let Some(bytes) = answer.bytes {
         *response.body_mut() = Body::from(bytes);
     }
-    let sent = if unchanged || verb == ContentVerb::Head { 0 } else { answer.size };
-    Ok(Answered::content(response, answer.provenance, Some(answer.digest), Some(sent)))
+    let sent = if unchanged || verb == ContentVerb::Head {
+        0
+    } else {
+        answer.size
+    };
+    Ok(Answered::content(
+        response,
+        answer.provenance,
+        Some(answer.digest),
+        Some(sent),
+    ))
 }
 
 pub(super) async fn put(
@@ -51,13 +63,22 @@ pub(super) async fn put(
     body: Body,
     request: &Request,
 ) -> Result<Answered, Error> {
-    let content_type = given.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
+    let content_type = given
+        .get(header::CONTENT_TYPE)
+        .and_then(|v| v.to_str().ok());
     let bytes = whole(body).await?;
-    let put = http.registry.put_manifest(repository, reference, tags, content_type, bytes, request).await?;
+    let put = http
+        .registry
+        .put_manifest(repository, reference, tags, content_type, bytes, request)
+        .await?;
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::CREATED;
     let map = response.headers_mut();
-    set(map, header::LOCATION, &format!("/v2/{repository}/manifests/{}", put.digest));
+    set(
+        map,
+        header::LOCATION,
+        &format!("/v2/{repository}/manifests/{}", put.digest),
+    );
     set(map, headers::DOCKER_CONTENT_DIGEST, put.digest.as_str());
     if let Some(subject) = &put.subject {
         set(map, OCI_SUBJECT, subject.as_str());
@@ -70,8 +91,15 @@ pub(super) async fn put(
     Ok(Answered::local(response, Some(put.digest)))
 }
 
-pub(super) async fn delete(http: &Http, repository: &RepositoryName, reference: &Reference, request: &Request) -> Result<Answered, Error> {
-    http.registry.delete_manifest(repository, reference, request).await?;
+pub(super) async fn delete(
+    http: &Http,
+    repository: &RepositoryName,
+    reference: &Reference,
+    request: &Request,
+) -> Result<Answered, Error> {
+    http.registry
+        .delete_manifest(repository, reference, request)
+        .await?;
     Ok(Answered::status(StatusCode::ACCEPTED))
 }
 
@@ -79,7 +107,9 @@ pub(super) async fn delete(http: &Http, repository: &RepositoryName, reference: 
 async fn whole(body: Body) -> Result<Bytes, Error> {
     match Limited::new(body, MAX_BYTES).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(Error::TooLarge { limit: MAX_BYTES as u64 }),
+        Err(error) if error.is::<LengthLimitError>() => Err(Error::TooLarge {
+            limit: MAX_BYTES as u64,
+        }),
         Err(error) => Err(Error::Invalid {
             code: Code::ManifestInvalid,
             message: format!("the manifest did not arrive whole: {error}"),

@@ -18,7 +18,12 @@ use wire::{
     route::Route,
 };
 
-use super::{Answered, Http, admit::Admitted, body::Meter, header::REQUEST_ID};
+use super::{
+    Answered, Http,
+    admit::Admitted,
+    body::Meter,
+    header::{API_VERSION, REQUEST_ID},
+};
 use crate::{
     registry::{self, Outcome},
     request::Request,
@@ -53,7 +58,11 @@ struct Answer {
 impl Record {
     /// Begins with the request's headers.
     pub(super) fn begin(http: &Arc<Http>, parts: &Parts) -> Self {
-        let parent = parts.headers.get("traceparent").and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<TraceContext>().ok());
+        let parent = parts
+            .headers
+            .get("traceparent")
+            .and_then(|v| v.to_str().ok())
+            .and_then(|v| v.parse::<TraceContext>().ok());
         Self(Arc::new(Line {
             http: Arc::clone(http),
             tier: http.view.load().as_ref().map_or(0, |view| view.tier),
@@ -82,18 +91,37 @@ impl Record {
 
     /// The request as the registry sees it.
     pub(super) fn request(&self, parts: &Parts, admitted: &Admitted) -> Request {
-        let text = |name: header::HeaderName| parts.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
-        let host = parts.uri.authority().map_or_else(|| text(header::HOST).to_owned(), ToString::to_string);
+        let text = |name: header::HeaderName| {
+            parts
+                .headers
+                .get(name)
+                .and_then(|v| v.to_str().ok())
+                .unwrap_or_default()
+        };
+        let host = parts
+            .uri
+            .authority()
+            .map_or_else(|| text(header::HOST).to_owned(), ToString::to_string);
         let info = RequestInfo {
             id: self.0.id.to_string(),
             host,
             method: parts.method.as_str().to_owned(),
-            user_agent: wire::oci_error::clean(text(header::USER_AGENT)).chars().take(256).collect(),
+            user_agent: wire::oci_error::clean(text(header::USER_AGENT))
+                .chars()
+                .take(256)
+                .collect(),
             trace_id: self.0.trace.trace_id_hex(),
         };
-        let no_cache = admitted.may_force && all(&parts.headers, header::CACHE_CONTROL.as_str()).any(|v| v.to_ascii_lowercase().contains("no-cache"));
+        let no_cache = admitted.may_force
+            && all(&parts.headers, header::CACHE_CONTROL.as_str())
+                .any(|v| v.to_ascii_lowercase().contains("no-cache"));
         let hops = Hops::parse(all(&parts.headers, hops::HEADER));
-        Request { info: Arc::new(info), trace: self.0.trace.clone(), hops, no_cache }
+        Request {
+            info: Arc::new(info),
+            trace: self.0.trace.clone(),
+            hops,
+            no_cache,
+        }
     }
 
     /// A verb failed: the chain of causes is said once, here.
@@ -118,18 +146,34 @@ impl Record {
     /// The answer to a request that was not read any further.
     pub(super) fn unread(self, response: Response) -> Response {
         let outcome = Outcome::Error;
-        self.end(Answered { response, outcome, rule: None, digest: None, sent: Some(0) })
+        self.end(Answered {
+            response,
+            outcome,
+            rule: None,
+            digest: None,
+            sent: Some(0),
+        })
     }
 
     /// The answer is made; short ones are logged now, long ones when their body ends.
     pub(super) fn end(self, mut answered: Answered) -> Response {
-        super::header::set(answered.response.headers_mut(), REQUEST_ID, &self.0.id.to_string());
+        let headers = answered.response.headers_mut();
+        super::header::set(headers, REQUEST_ID, &self.0.id.to_string());
+        if matches!(self.0.route, Some(Route::Base)) {
+            super::header::set(headers, API_VERSION, "registry/2.0");
+        }
         let answer = Answer {
             status: answered.response.status().as_u16(),
             outcome: answered.outcome,
             rule: answered.rule,
             digest: answered.digest,
-            ttfb: self.0.http.clock.now().duration_since(self.0.started).as_secs_f64(),
+            ttfb: self
+                .0
+                .http
+                .clock
+                .now()
+                .duration_since(self.0.started)
+                .as_secs_f64(),
         };
         let _ = self.0.answer.set(answer);
         if let Some(sent) = answered.sent {
@@ -147,12 +191,23 @@ impl Meter for Line {
 
 impl Line {
     fn write(&self, bytes: u64, cut: bool) {
-        let Some(answer) = self.answer.get() else { return };
+        let Some(answer) = self.answer.get() else {
+            return;
+        };
         let outcome = if cut { Outcome::Error } else { answer.outcome };
         let kind = self.route.as_ref().map_or("other", Route::kind);
         self.count(answer, outcome, kind, bytes);
-        let duration = self.http.clock.now().duration_since(self.started).as_secs_f64();
-        let repository = self.route.as_ref().and_then(Route::repository).map(tracing::field::display);
+        let duration = self
+            .http
+            .clock
+            .now()
+            .duration_since(self.started)
+            .as_secs_f64();
+        let repository = self
+            .route
+            .as_ref()
+            .and_then(Route::repository)
+            .map(tracing::field::display);
         tracing::info!(
             target: "request",
             id = %self.id,
@@ -178,20 +233,28 @@ impl Line {
     fn count(&self, answer: &Answer, outcome: Outcome, kind: &str, bytes: u64) {
         let metrics = &self.http.metrics;
         let status = http::StatusCode::from_u16(answer.status).unwrap_or_default();
-        metrics.requests.inc([kind, outcome.as_str(), status.as_str()]);
+        metrics
+            .requests
+            .inc([kind, outcome.as_str(), status.as_str()]);
         metrics.request_ttfb.observe([kind], answer.ttfb);
         if bytes > 0 {
-            let source = if matches!(outcome, Outcome::Fill | Outcome::Collapsed) { "upstream" } else { "store" };
+            let source = if matches!(outcome, Outcome::Fill | Outcome::Collapsed) {
+                "upstream"
+            } else {
+                "store"
+            };
             metrics.served_bytes.add([source], bytes);
         }
     }
 
     fn reference(&self) -> Option<String> {
         match self.route.as_ref()? {
-            Route::Manifest { reference, .. } | Route::ManifestPut { reference, .. } | Route::ManifestDelete { reference, .. } => {
-                Some(reference.to_string())
-            }
-            Route::Blob { digest, .. } | Route::BlobDelete { digest, .. } | Route::Referrers { digest, .. } => Some(digest.to_string()),
+            Route::Manifest { reference, .. }
+            | Route::ManifestPut { reference, .. }
+            | Route::ManifestDelete { reference, .. } => Some(reference.to_string()),
+            Route::Blob { digest, .. }
+            | Route::BlobDelete { digest, .. }
+            | Route::Referrers { digest, .. } => Some(digest.to_string()),
             _ => None,
         }
     }

@@ -31,21 +31,50 @@ pub(super) struct Start {
     pub(super) algorithm: Option<Algorithm>,
 }
 
-pub(super) async fn start(http: &Http, repository: &RepositoryName, start: Start, body: Body, request: &Request) -> Result<Answered, Error> {
+pub(super) async fn start(
+    http: &Http,
+    repository: &RepositoryName,
+    start: Start,
+    body: Body,
+    request: &Request,
+) -> Result<Answered, Error> {
     if let Some(digest) = &start.digest {
-        let digest = http.registry.push_blob(repository, digest, chunks(http, body)).await?;
+        let digest = http
+            .registry
+            .push_blob(repository, digest, chunks(http, body))
+            .await?;
         return Ok(created(repository, digest));
     }
     let algorithm = start.algorithm.unwrap_or_default();
-    match http.registry.start_upload(repository, UploadStart { mount: start.mount, algorithm }, request).await? {
+    match http
+        .registry
+        .start_upload(
+            repository,
+            UploadStart {
+                mount: start.mount,
+                algorithm,
+            },
+            request,
+        )
+        .await?
+    {
         UploadStarted::Mounted(digest) => Ok(created(repository, digest)),
         UploadStarted::Upload(upload) => Ok(progress(repository, &upload, StatusCode::ACCEPTED)),
     }
 }
 
-pub(super) async fn patch(http: &Http, repository: &RepositoryName, id: UploadId, given: &HeaderMap, body: Body) -> Result<Answered, Error> {
+pub(super) async fn patch(
+    http: &Http,
+    repository: &RepositoryName,
+    id: UploadId,
+    given: &HeaderMap,
+    body: Body,
+) -> Result<Answered, Error> {
     let expected = expected(given)?;
-    let upload = http.registry.append_upload(id.0, repository, expected, chunks(http, body)).await?;
+    let upload = http
+        .registry
+        .append_upload(id.0, repository, expected, chunks(http, body))
+        .await?;
     Ok(progress(repository, &upload, StatusCode::ACCEPTED))
 }
 
@@ -57,24 +86,40 @@ pub(super) async fn put(
     given: &HeaderMap,
     body: Body,
 ) -> Result<Answered, Error> {
-    let empty = given.get(header::CONTENT_LENGTH).is_some_and(|v| v.as_bytes() == b"0");
+    let empty = given
+        .get(header::CONTENT_LENGTH)
+        .is_some_and(|v| v.as_bytes() == b"0");
     let expected = if empty { None } else { expected(given)? };
-    let digest = http.registry.finish_upload(id.0, repository, digest, expected, chunks(http, body)).await?;
+    let digest = http
+        .registry
+        .finish_upload(id.0, repository, digest, expected, chunks(http, body))
+        .await?;
     Ok(created(repository, digest))
 }
 
-pub(super) async fn status(http: &Http, repository: &RepositoryName, id: UploadId) -> Result<Answered, Error> {
+pub(super) async fn status(
+    http: &Http,
+    repository: &RepositoryName,
+    id: UploadId,
+) -> Result<Answered, Error> {
     let upload = http.registry.upload_status(id.0, repository).await?;
     Ok(progress(repository, &upload, StatusCode::NO_CONTENT))
 }
 
-pub(super) async fn cancel(http: &Http, repository: &RepositoryName, id: UploadId) -> Result<Answered, Error> {
+pub(super) async fn cancel(
+    http: &Http,
+    repository: &RepositoryName,
+    id: UploadId,
+) -> Result<Answered, Error> {
     http.registry.cancel_upload(id.0, repository).await?;
     Ok(Answered::status(StatusCode::NO_CONTENT))
 }
 
 /// The body as it arrives; a client that sends nothing for too long is cut off, one that sends slowly is not.
-fn chunks(http: &Http, body: Body) -> impl futures_util::Stream<Item = Result<bytes::Bytes, String>> + Send + use<> {
+fn chunks(
+    http: &Http,
+    body: Body,
+) -> impl futures_util::Stream<Item = Result<bytes::Bytes, String>> + Send + use<> {
     let (clock, silence) = (http.clock.clone(), http.settings.upload_silence);
     futures_util::stream::try_unfold(body, move |mut body| {
         let clock = clock.clone();
@@ -96,21 +141,33 @@ fn chunks(http: &Http, body: Body) -> impl futures_util::Stream<Item = Result<by
 
 /// The place of a chunk, where the client says one.
 fn expected(given: &HeaderMap) -> Result<Option<Span>, Error> {
-    let Some(value) = given.get(header::CONTENT_RANGE) else { return Ok(None) };
+    let Some(value) = given.get(header::CONTENT_RANGE) else {
+        return Ok(None);
+    };
     let text = value.to_str().unwrap_or_default();
-    range::parse_upload(text).map(Some).map_err(|error| Error::Invalid {
-        code: Code::BlobUploadInvalid,
-        message: format!("Content-Range: {error}"),
-        detail: serde_json::json!({"contentRange": text.chars().take(100).collect::<String>()}),
-    })
+    range::parse_upload(text)
+        .map(Some)
+        .map_err(|error| Error::Invalid {
+            code: Code::BlobUploadInvalid,
+            message: format!("Content-Range: {error}"),
+            detail: serde_json::json!({"contentRange": text.chars().take(100).collect::<String>()}),
+        })
 }
 
 fn progress(repository: &RepositoryName, upload: &Upload, status: StatusCode) -> Answered {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    set(headers, header::LOCATION, &format!("/v2/{repository}/blobs/uploads/{}", UploadId(upload.id)));
-    set(headers, header::RANGE, &range::upload_progress(upload.length));
+    set(
+        headers,
+        header::LOCATION,
+        &format!("/v2/{repository}/blobs/uploads/{}", UploadId(upload.id)),
+    );
+    set(
+        headers,
+        header::RANGE,
+        &range::upload_progress(upload.length),
+    );
     set(headers, UPLOAD_UUID, &UploadId(upload.id).to_string());
     if status != StatusCode::NO_CONTENT {
         set(headers, header::CONTENT_LENGTH, "0");
@@ -122,7 +179,11 @@ fn created(repository: &RepositoryName, digest: Digest) -> Answered {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::CREATED;
     let headers = response.headers_mut();
-    set(headers, header::LOCATION, &format!("/v2/{repository}/blobs/{digest}"));
+    set(
+        headers,
+        header::LOCATION,
+        &format!("/v2/{repository}/blobs/{digest}"),
+    );
     set(headers, DOCKER_CONTENT_DIGEST, digest.as_str());
     set(headers, header::CONTENT_LENGTH, "0");
     Answered::local(response, Some(digest))

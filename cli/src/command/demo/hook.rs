@@ -22,7 +22,8 @@ pub struct Hook {
 impl Hook {
     /// Listens on any free port.
     pub async fn start(tasks: &Tasks) -> anyhow::Result<Self> {
-        let bound = listener::bind(listener::Config::new(SocketAddr::from(([127, 0, 0, 1], 0)))).await?;
+        let bound =
+            listener::bind(listener::Config::new(SocketAddr::from(([127, 0, 0, 1], 0)))).await?;
         let (address, events) = (bound.local_addr(), Events::default());
         let kept = Arc::clone(&events);
         let service = tower::service_fn(move |request: Request<hyper::body::Incoming>| {
@@ -31,7 +32,9 @@ impl Hook {
                 if let Ok(body) = request.into_body().collect().await
                     && let Ok(event) = serde_json::from_slice(&body.to_bytes())
                 {
-                    kept.lock().unwrap_or_else(PoisonError::into_inner).push(event);
+                    kept.lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .push(event);
                 }
                 Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
             }
@@ -47,6 +50,9 @@ impl Hook {
 
     /// What it has been told so far.
     pub fn events(&self) -> Vec<serde_json::Value> {
-        self.events.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.events
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }

@@ -42,7 +42,11 @@ pub struct Sample {
 impl Content {
     fn new(bytes: impl Into<Bytes>, media_type: &'static str) -> Self {
         let bytes = bytes.into();
-        Self { digest: Digest::sha256(&bytes), bytes, media_type }
+        Self {
+            digest: Digest::sha256(&bytes),
+            bytes,
+            media_type,
+        }
     }
 
     fn descriptor(&self) -> serde_json::Value {
@@ -53,7 +57,11 @@ impl Content {
 /// Makes the image, with layers of these sizes in bytes for each platform.
 #[must_use]
 pub fn sample(layers: &[usize]) -> Sample {
-    let images: Vec<Image> = PLATFORMS.iter().enumerate().map(|(n, arch)| image(arch, n as u64 + 1, layers)).collect();
+    let images: Vec<Image> = PLATFORMS
+        .iter()
+        .enumerate()
+        .map(|(n, arch)| image(arch, n as u64 + 1, layers))
+        .collect();
     let manifests: Vec<_> = images
         .iter()
         .zip(PLATFORMS)
@@ -63,15 +71,28 @@ pub fn sample(layers: &[usize]) -> Sample {
             descriptor
         })
         .collect();
-    let index = json!({"schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": manifests});
-    Sample { index: Content::new(index.to_string(), media_type::OCI_INDEX), images }
+    let index =
+        json!({"schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": manifests});
+    Sample {
+        index: Content::new(index.to_string(), media_type::OCI_INDEX),
+        images,
+    }
 }
 
 fn image(arch: &str, seed: u64, sizes: &[usize]) -> Image {
     let layers: Vec<Content> = sizes
         .iter()
         .enumerate()
-        .map(|(n, size)| Content::new(layer(&format!("demo/{arch}/{n}.bin"), *size, seed * 100 + n as u64), LAYER))
+        .map(|(n, size)| {
+            Content::new(
+                layer(
+                    &format!("demo/{arch}/{n}.bin"),
+                    *size,
+                    seed * 100 + n as u64,
+                ),
+                LAYER,
+            )
+        })
         .collect();
     let diff_ids: Vec<&Digest> = layers.iter().map(|layer| &layer.digest).collect();
     let config = json!({
@@ -85,13 +106,17 @@ fn image(arch: &str, seed: u64, sizes: &[usize]) -> Image {
         "schemaVersion": 2, "mediaType": media_type::OCI_MANIFEST, "config": config.descriptor(), "layers": descriptors,
     });
     let manifest = Content::new(manifest.to_string(), media_type::OCI_MANIFEST);
-    Image { manifest, blobs: std::iter::once(config).chain(layers).collect() }
+    Image {
+        manifest,
+        blobs: std::iter::once(config).chain(layers).collect(),
+    }
 }
 
 /// An uncompressed tar archive of one file of `size` bytes, so that every client can unpack it.
 fn layer(name: &str, size: usize, seed: u64) -> Vec<u8> {
     let mut header = [0; BLOCK];
-    let mut put = |at: usize, text: &str| header[at..at + text.len()].copy_from_slice(text.as_bytes());
+    let mut put =
+        |at: usize, text: &str| header[at..at + text.len()].copy_from_slice(text.as_bytes());
     put(0, name);
     put(100, "0000644");
     put(108, "0000000");
@@ -131,13 +156,29 @@ mod tests {
     fn the_sample_is_a_real_image_and_the_same_each_time() {
         let (one, two) = (sample(&[1000, 70_000]), sample(&[1000, 70_000]));
         assert_eq!(one.index.digest, two.index.digest);
-        let index = wire::manifest::Manifest::parse(&one.index.bytes, Some(one.index.media_type)).expect("an index");
-        assert!(matches!(index.kind, wire::manifest::Kind::Index { ref manifests } if manifests.len() == 2));
+        let index = wire::manifest::Manifest::parse(&one.index.bytes, Some(one.index.media_type))
+            .expect("an index");
+        assert!(
+            matches!(index.kind, wire::manifest::Kind::Index { ref manifests } if manifests.len() == 2)
+        );
         for image in &one.images {
-            let manifest = wire::manifest::Manifest::parse(&image.manifest.bytes, None).expect("a manifest");
-            let wire::manifest::Kind::Image { config, layers } = manifest.kind else { panic!("an image") };
-            let named: Vec<_> = std::iter::once(config).chain(layers).map(|d| d.digest).collect();
-            assert_eq!(named, image.blobs.iter().map(|b| b.digest.clone()).collect::<Vec<_>>());
+            let manifest =
+                wire::manifest::Manifest::parse(&image.manifest.bytes, None).expect("a manifest");
+            let wire::manifest::Kind::Image { config, layers } = manifest.kind else {
+                panic!("an image")
+            };
+            let named: Vec<_> = std::iter::once(config)
+                .chain(layers)
+                .map(|d| d.digest)
+                .collect();
+            assert_eq!(
+                named,
+                image
+                    .blobs
+                    .iter()
+                    .map(|b| b.digest.clone())
+                    .collect::<Vec<_>>()
+            );
         }
         assert_ne!(one.images[0].blobs[1].digest, one.images[1].blobs[1].digest);
     }

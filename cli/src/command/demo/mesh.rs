@@ -1,10 +1,6 @@
 //! The demo's mesh: an origin of its own, and three tiers that know each other by accounts and credential sets.
 
-use std::{
-    net::TcpListener,
-    path::Path,
-    time::Duration,
-};
+use std::{net::TcpListener, path::Path, time::Duration};
 
 use anyhow::Context;
 use node::app::Running;
@@ -35,13 +31,22 @@ pub struct Counts {
 impl Counts {
     /// What came after `before`.
     pub fn since(self, before: Self) -> Self {
-        Self { gets: self.gets - before.gets, blob_gets: self.blob_gets - before.blob_gets, heads: self.heads - before.heads }
+        Self {
+            gets: self.gets - before.gets,
+            blob_gets: self.blob_gets - before.blob_gets,
+            heads: self.heads - before.heads,
+        }
     }
 }
 
 impl Mesh {
     /// Starts origin, hub, region and spoke on loopback.
-    pub async fn start(directory: &Path, port: u16, clock: &Clock, tasks: &Tasks) -> anyhow::Result<Self> {
+    pub async fn start(
+        directory: &Path,
+        port: u16,
+        clock: &Clock,
+        tasks: &Tasks,
+    ) -> anyhow::Result<Self> {
         let password = uuid::Uuid::new_v4().simple().to_string();
         let secret = directory.join("password");
         write_secret(&secret, &password)?;
@@ -52,7 +57,8 @@ impl Mesh {
         let tiers = topology(&tiers_yaml(&ports, &secret, &hook.url()))?;
         let mut started = Vec::new();
         for slice in origin.slices() {
-            started.push(start_node(up::read(slice)?, directory.join("origin"), clock, tasks).await?);
+            started
+                .push(start_node(up::read(slice)?, directory.join("origin"), clock, tasks).await?);
         }
         let origin = started.pop().context("the origin is one node")?;
         let mut nodes = Vec::new();
@@ -60,7 +66,12 @@ impl Mesh {
             let slice = tiers.slice(&name.parse()?).context("declared below")?;
             nodes.push(start_node(up::read(slice)?, directory.join(name), clock, tasks).await?);
         }
-        Ok(Self { origin, tiers: nodes, hook, password })
+        Ok(Self {
+            origin,
+            tiers: nodes,
+            hook,
+            password,
+        })
     }
 
     /// The origin's endpoint.
@@ -108,11 +119,19 @@ impl Mesh {
                 }
             }
         };
-        clock.timeout(patience, settled).await.map_err(|_| anyhow::anyhow!("copies are still to do after {} s", patience.as_secs()))
+        clock
+            .timeout(patience, settled)
+            .await
+            .map_err(|_| anyhow::anyhow!("copies are still to do after {} s", patience.as_secs()))
     }
 
     /// The webhook's events, once there are `n`, or what there is when patience ends.
-    pub async fn events(&self, clock: &Clock, n: usize, patience: Duration) -> anyhow::Result<Vec<serde_json::Value>> {
+    pub async fn events(
+        &self,
+        clock: &Clock,
+        n: usize,
+        patience: Duration,
+    ) -> anyhow::Result<Vec<serde_json::Value>> {
         let enough = async {
             while self.hook.events().len() < n {
                 clock.sleep(Duration::from_millis(20)).await;
@@ -135,20 +154,31 @@ impl Mesh {
 
 fn topology(yaml: &str) -> anyhow::Result<control::publish::Publisher> {
     let files = [("demo.yaml".to_owned(), yaml.to_owned())];
-    let loaded = topology::load(&files).map_err(|problems| anyhow::anyhow!("the demo's topology is not valid: {problems:?}"))?;
+    let loaded = topology::load(&files)
+        .map_err(|problems| anyhow::anyhow!("the demo's topology is not valid: {problems:?}"))?;
     Ok(control::publish::Publisher::new(loaded.topology))
 }
 
 /// The sum of a family's series that have this label, from the metrics' text.
 fn sum(metrics: &str, family: &str, label: &str) -> u64 {
-    let series = metrics.lines().filter(|line| line.strip_prefix(family).is_some_and(|rest| rest.starts_with('{') && rest.contains(label)));
-    series.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>() as u64
+    let series = metrics.lines().filter(|line| {
+        line.strip_prefix(family)
+            .is_some_and(|rest| rest.starts_with('{') && rest.contains(label))
+    });
+    series
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+        .sum::<f64>() as u64
 }
 
 /// Ports for origin, hub, region and spoke: from `port` on, or free ones.
 fn ports(port: u16) -> anyhow::Result<[u16; 4]> {
     if port != 0 {
-        return Ok([port.checked_add(3).context("the port is too high")?, port, port + 1, port + 2]);
+        return Ok([
+            port.checked_add(3).context("the port is too high")?,
+            port,
+            port + 1,
+            port + 2,
+        ]);
     }
     let mut held = Vec::new();
     for _ in 0..4 {
@@ -163,7 +193,11 @@ fn ports(port: u16) -> anyhow::Result<[u16; 4]> {
 
 fn write_secret(path: &Path, secret: &str) -> anyhow::Result<()> {
     use std::{io::Write, os::unix::fs::OpenOptionsExt};
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
     file.write_all(secret.as_bytes())?;
     Ok(())
 }

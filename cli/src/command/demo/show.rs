@@ -19,14 +19,26 @@ pub struct Show {
 impl Show {
     /// Bars only where they can be seen.
     pub fn new(global: &args::Global) -> Self {
-        Self { lively: output::is_lively(global) }
+        Self {
+            lively: output::is_lively(global),
+        }
     }
 
     /// The mesh as a tree.
     pub fn tree(&self, mesh: &Mesh) {
-        output::data(&format!("an origin registry    {}   holds {REPOSITORY}:1.0 for {}", mesh.origin(), PLATFORMS.map(|a| format!("linux/{a}")).join(" and ")));
+        output::data(&format!(
+            "an origin registry    {}   holds {REPOSITORY}:1.0 for {}",
+            mesh.origin(),
+            PLATFORMS.map(|a| format!("linux/{a}")).join(" and ")
+        ));
         for (depth, node) in mesh.tiers().iter().enumerate() {
-            output::data(&format!("{}\u{2514} tier {}  {:<7} {}", "   ".repeat(depth + 1), depth + 1, node.name().as_str(), node.endpoint()));
+            output::data(&format!(
+                "{}\u{2514} tier {}  {:<7} {}",
+                "   ".repeat(depth + 1),
+                depth + 1,
+                node.name().as_str(),
+                node.endpoint()
+            ));
         }
     }
 
@@ -42,10 +54,23 @@ impl Show {
         if !self.lively {
             bars.set_draw_target(indicatif::ProgressDrawTarget::hidden());
         }
-        let style = ProgressStyle::with_template("   {prefix:<8} {bar:40} {bytes:>10} {binary_bytes_per_sec}").unwrap_or_else(|_| ProgressStyle::default_bar());
-        let bar = |name: &str| bars.add(ProgressBar::new(total).with_style(style.clone()).with_prefix(name.to_owned()));
+        let style = ProgressStyle::with_template(
+            "   {prefix:<8} {bar:40} {bytes:>10} {binary_bytes_per_sec}",
+        )
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
+        let bar = |name: &str| {
+            bars.add(
+                ProgressBar::new(total)
+                    .with_style(style.clone())
+                    .with_prefix(name.to_owned()),
+            )
+        };
         let client = bar("client");
-        let tiers = mesh.tiers().iter().map(|node| bar(node.name().as_str())).collect();
+        let tiers = mesh
+            .tiers()
+            .iter()
+            .map(|node| bar(node.name().as_str()))
+            .collect();
         Watch { client, tiers }
     }
 
@@ -57,25 +82,46 @@ impl Show {
             pulled.blobs,
             took.as_millis()
         ));
-        output::data(&format!("   the origin answered {} GETs of blobs for {} blobs: one transfer for the whole tree", asked.blob_gets, pulled.blobs));
+        output::data(&format!(
+            "   the origin answered {} GETs of blobs for {} blobs: one transfer for the whole tree",
+            asked.blob_gets, pulled.blobs
+        ));
         output::data(&format!("   Cache-Status: {}", pulled.cache_status));
     }
 
     /// How the warm pull went.
     pub fn warm(&self, pulled: &Pulled, took: Duration, asked: &Counts) {
-        output::data(&format!("   {} in {} ms; the origin answered {} HEAD and {} GETs", HumanBytes(pulled.bytes), took.as_millis(), asked.heads, asked.gets));
+        output::data(&format!(
+            "   {} in {} ms; the origin answered {} HEAD and {} GETs",
+            HumanBytes(pulled.bytes),
+            took.as_millis(),
+            asked.heads,
+            asked.gets
+        ));
         output::data(&format!("   Cache-Status: {}", pulled.cache_status));
     }
 
     /// How the second platform went.
     pub fn second(&self, pulled: &Pulled, asked: &Counts) {
-        output::data(&format!("   linux/{}: {} in {} blobs; the origin answered {} GETs of blobs", PLATFORMS[1], HumanBytes(pulled.bytes), pulled.blobs, asked.blob_gets));
+        output::data(&format!(
+            "   linux/{}: {} in {} blobs; the origin answered {} GETs of blobs",
+            PLATFORMS[1],
+            HumanBytes(pulled.bytes),
+            pulled.blobs,
+            asked.blob_gets
+        ));
     }
 
     /// What the webhook heard.
     pub fn events(&self, events: &[serde_json::Value]) {
         for event in events {
-            let text = |pointer: &str| event.pointer(pointer).and_then(serde_json::Value::as_str).unwrap_or("-").to_owned();
+            let text = |pointer: &str| {
+                event
+                    .pointer(pointer)
+                    .and_then(serde_json::Value::as_str)
+                    .unwrap_or("-")
+                    .to_owned()
+            };
             let digest: String = text("/target/digest").chars().take(19).collect();
             output::data(&format!(
                 "   {} {}:{} {digest}\u{2026} platform {} cause {}",
@@ -92,7 +138,12 @@ impl Show {
     pub fn tiers(&self, mesh: &Mesh, stored: &[u64]) {
         self.title("what each tier holds now, complete, without asking anybody");
         for (tier, (node, bytes)) in mesh.tiers().iter().zip(stored).enumerate() {
-            output::data(&format!("   tier {}  {:<7} {}", tier + 1, node.name().as_str(), HumanBytes(*bytes)));
+            output::data(&format!(
+                "   tier {}  {:<7} {}",
+                tier + 1,
+                node.name().as_str(),
+                HumanBytes(*bytes)
+            ));
         }
     }
 }
@@ -138,7 +189,13 @@ try next, while this runs (Ctrl-C ends it and removes everything):
    curl -s http://{}/status
    curl -s http://{}/metrics | grep regmesh_requests_total
 then: regmesh plan --offline examples/quickstart.yaml; regmesh up examples/quickstart.yaml",
-        mesh.tiers().last().map(|n| n.admin().to_string()).unwrap_or_default(),
-        mesh.tiers().first().map(|n| n.admin().to_string()).unwrap_or_default(),
+        mesh.tiers()
+            .last()
+            .map(|n| n.admin().to_string())
+            .unwrap_or_default(),
+        mesh.tiers()
+            .first()
+            .map(|n| n.admin().to_string())
+            .unwrap_or_default(),
     )
 }
