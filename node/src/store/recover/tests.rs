@@ -241,3 +241,37 @@ async fn a_store_that_failed_heals_by_itself() {
     assert_eq!(running.store.errors(), [("fill", 1)]);
     running.stop().await;
 }
+
+/// A killed node leaves its database's log behind; who only reads must see what is in it.
+#[tokio::test]
+async fn what_a_killed_node_left_is_verified_as_it_is() {
+    let (dir, copy) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let running = start(dir.path().to_owned()).await.unwrap();
+    let record = BlobRecord {
+        digest: Digest::sha256(b"lost"),
+        size: 4,
+        stored_at: WallTime(1),
+        verified_at: WallTime(1),
+    };
+    let put = vec![Op::PutBlob(record)];
+    running.store.metadata().commit(put).await.unwrap();
+    for entry in fs::read_dir(dir.path()).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_file() {
+            fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+        }
+    }
+    assert!(
+        fs::metadata(copy.path().join("metadata.db-wal"))
+            .unwrap()
+            .len()
+            > 0
+    );
+    let report = verify(copy.path(), &Real).unwrap();
+    assert_eq!(report.problems.len(), 1, "{:?}", report.problems);
+    let again = start(copy.path().to_owned()).await.unwrap();
+    assert_eq!(again.store.degraded(), None);
+    assert_eq!(again.store.metadata().totals().await.unwrap().blobs, 1);
+    again.stop().await;
+    running.stop().await;
+}
