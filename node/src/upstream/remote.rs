@@ -31,6 +31,7 @@ use super::{
 };
 use crate::request::Request;
 
+mod answer;
 mod blob;
 mod body;
 mod classify;

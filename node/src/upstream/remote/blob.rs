@@ -12,11 +12,7 @@ use wire::{
     route::{ContentVerb, Route},
 };
 
-use super::{
-    Remote, body,
-    manifest::refuse_encoding,
-    send::{self, Answer, Ask},
-};
+use super::{Remote, answer::Answer, body, manifest::refuse_encoding, send::Ask};
 use crate::{
     request::Request,
     upstream::{BlobBody, BlobRange, Error},
@@ -81,7 +77,7 @@ pub(super) async fn get(
     Ok(BlobBody {
         size,
         offset,
-        cache_status: send::cache_status(&answer),
+        cache_status: answer.cache_status(),
         stream: body::exactly(remote, answer.response, expected),
     })
 }

@@ -19,10 +19,7 @@ use wire::{
     route::Route,
 };
 
-use super::{
-    Remote, body, manifest,
-    send::{Answer, Ask},
-};
+use super::{Remote, answer::Answer, body, manifest, send::Ask};
 use crate::{
     request::Request,
     upstream::{Error, TagPage, error::Kind},

@@ -18,10 +18,7 @@ use wire::{
     route::{ContentVerb, Route},
 };
 
-use super::{
-    Remote, body,
-    send::{self, Answer, Ask},
-};
+use super::{Remote, answer::Answer, body, send::Ask};
 use crate::{
     request::Request,
     upstream::{Error, ManifestBody, ManifestHead, error::Kind},
@@ -157,9 +154,9 @@ fn read_head(answer: &Answer, reference: &Reference) -> Result<Option<ManifestHe
         digest,
         media_type,
         size,
-        age: send::age(answer),
-        cache_status: send::cache_status(answer),
-        warning: send::warning(answer),
+        age: answer.age(),
+        cache_status: answer.cache_status(),
+        warning: answer.warning(),
     }))
 }
 
@@ -223,9 +220,9 @@ async fn fetch(
         digest: Digest::sha256(b""),
         media_type: essence,
         size: 0,
-        age: send::age(&answer),
-        cache_status: send::cache_status(&answer),
-        warning: send::warning(&answer),
+        age: answer.age(),
+        cache_status: answer.cache_status(),
+        warning: answer.warning(),
     };
     let bytes = body::whole(remote, answer.response, MAX_BYTES).await?;
     verified(head, bytes, reference, stated)

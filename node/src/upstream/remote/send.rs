@@ -5,10 +5,8 @@
 //! carries credentials, the chain of nodes and the trace; a redirect elsewhere is asked bare. Source: `spec/pull-through.md`
 //! "Time and failure"; `reference/faults.md` T26, T48.
 
-use std::time::Duration;
-
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, Method, header};
 use identity::authenticator::{Authorization, realm::Origin, retry_after};
 use rand::Rng;
 use reqwest::{RequestBuilder, Response};
@@ -23,7 +21,9 @@ use wire::{
 };
 
 use super::{
-    Remote, body,
+    Remote,
+    answer::Answer,
+    body,
     classify::{self, Refusing},
     redirect::{self, Next},
     seconds, shrunk,
@@ -50,43 +50,11 @@ pub(super) struct Ask<'a> {
     pub(super) request: &'a Request,
 }
 
-/// The last answer to a question, of whatever status.
-pub(super) struct Answer {
-    pub(super) response: Response,
-    /// Whether it came from where a redirect led.
-    pub(super) elsewhere: bool,
-    authorization: Option<Authorization>,
-}
-
 /// Why there is no answer.
 struct Failure {
     error: Error,
     /// Whether the connection was lost before an answer came.
     lost: bool,
-}
-
-impl Answer {
-    pub(super) fn status(&self) -> StatusCode {
-        self.response.status()
-    }
-
-    pub(super) fn headers(&self) -> &HeaderMap {
-        self.response.headers()
-    }
-
-    /// A header as text; one that is not printable is none.
-    pub(super) fn header(&self, name: impl header::AsHeaderName) -> Option<&str> {
-        self.headers().get(name)?.to_str().ok()
-    }
-
-    fn challenges(&self) -> Vec<Challenge> {
-        let lines = self.headers().get_all(header::WWW_AUTHENTICATE);
-        Challenge::parse(lines.iter().filter_map(|line| line.to_str().ok()))
-    }
-
-    fn token_was_cached(&self) -> bool {
-        self.authorization.as_ref().is_some_and(|a| a.cached)
-    }
 }
 
 impl Remote {
@@ -340,26 +308,4 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self { error, lost: false }
     }
-}
-
-/// An `Age`, in seconds.
-pub(super) fn age(answer: &Answer) -> u64 {
-    let age = answer.header(header::AGE);
-    age.and_then(wire::cache_status::parse_age)
-        .map_or(0, |age: Duration| age.as_secs())
-}
-
-/// The upstream's `Cache-Status`, all lines as one.
-pub(super) fn cache_status(answer: &Answer) -> Option<String> {
-    let lines = answer.headers().get_all("cache-status");
-    let lines: Vec<&str> = lines.iter().filter_map(|line| line.to_str().ok()).collect();
-    let joined = lines.join(", ");
-    (!joined.is_empty() && joined.len() <= wire::cache_status::MAX_UPSTREAM).then_some(joined)
-}
-
-/// The text of the upstream's first 299 `Warning`.
-pub(super) fn warning(answer: &Answer) -> Option<String> {
-    let lines = answer.headers().get_all(header::WARNING);
-    let lines = lines.iter().filter_map(|line| line.to_str().ok());
-    wire::cache_status::warnings(lines).into_iter().next()
 }
