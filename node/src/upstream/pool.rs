@@ -33,7 +33,6 @@ use super::{
     remote::{self, Deadlines},
     unusable::Unusable,
 };
-use crate::settings::Settings;
 
 mod target;
 
@@ -89,26 +88,6 @@ struct State {
     upstreams: HashMap<RuleName, (Digest, Arc<dyn Upstream>)>,
     /// By upstream and credential.
     accounts: HashMap<(String, String), Arc<Account>>,
-}
-
-impl From<&Settings> for Config {
-    fn from(settings: &Settings) -> Self {
-        let defaults = Self::default();
-        Self {
-            connect: settings.connect,
-            token: defaults.token,
-            deadlines: Deadlines {
-                first_byte: settings.first_byte,
-                short: settings.tag_check,
-                progress: settings.progress,
-                retry_after: defaults.deadlines.retry_after,
-            },
-            breaker: breaker::Config {
-                failures: settings.breaker_failures,
-                probe_every: settings.breaker_probe,
-            },
-        }
-    }
 }
 
 impl Config {
