@@ -158,7 +158,7 @@ pub async fn start(
         .path
         .clone()
         .unwrap_or_else(|| config.data_dir.clone());
-    let files: Arc<dyn Files> = Arc::new(Real::default());
+    let files: Arc<dyn Files> = Arc::new(Real);
     let (families, settings) = (Families::new(), config.settings.clone());
     let metrics = Metrics::new(&families);
     let store = open_store(

@@ -143,7 +143,6 @@ impl Answered {
 }
 
 /// The router of the registry's listener.
-#[must_use]
 pub fn router(http: Arc<Http>) -> Router {
     Router::new().fallback(serve).with_state(http)
 }
@@ -199,11 +198,13 @@ fn permit(
     route: &Route,
 ) -> Option<(runtime::limit::Permit, Option<runtime::limit::Permit>)> {
     let all = http.in_flight.try_acquire()?;
-    let upload = match route {
-        Route::UploadStart { .. } | Route::UploadPatch { .. } | Route::UploadPut { .. } => {
-            Some(http.uploads.try_acquire()?)
-        }
-        _ => None,
+    let writes = matches!(
+        route,
+        Route::UploadStart { .. } | Route::UploadPatch { .. } | Route::UploadPut { .. }
+    );
+    let upload = match writes {
+        true => Some(http.uploads.try_acquire()?),
+        false => None,
     };
     Some((all, upload))
 }

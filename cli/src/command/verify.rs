@@ -9,7 +9,7 @@ use crate::{args, exit::Exit, output};
 /// # Errors
 /// When the directory cannot be read at all.
 pub fn run(verify: &args::Verify, global: &args::Global) -> anyhow::Result<Exit> {
-    let report = node::store::verify::verify(&verify.data_dir, &runtime::file::Real::default())?;
+    let report = node::store::verify::verify(&verify.data_dir, &runtime::file::Real)?;
     output::object(global, &report, || table(&report))?;
     Ok(if report.problems.is_empty() {
         Exit::Ok

@@ -24,7 +24,7 @@ use crate::store::blob::{Content, ReadAt};
 const CHUNK: u64 = 1024 * 1024;
 
 /// What a body counts as it is sent, and how it ends; told exactly once, when the body is dropped.
-pub trait Meter: Send + Sync + 'static {
+pub(super) trait Meter: Send + Sync + 'static {
     /// `sent` bytes went out of the `expected` ones.
     fn ended(&self, sent: u64, expected: u64);
 }
@@ -34,7 +34,7 @@ pub trait Meter: Send + Sync + 'static {
 ///
 /// # Errors
 /// When the first read fails or the file is shorter than it should be.
-pub async fn stored(
+pub(super) async fn stored(
     content: Content,
     range: Range<u64>,
     meter: Arc<dyn Meter>,
@@ -78,7 +78,7 @@ pub async fn stored(
 }
 
 /// The body of a stream that should yield exactly `length` bytes.
-pub fn streamed<S, E>(stream: S, length: u64, meter: Arc<dyn Meter>) -> Body
+pub(super) fn streamed<S, E>(stream: S, length: u64, meter: Arc<dyn Meter>) -> Body
 where
     S: Stream<Item = Result<Bytes, E>> + Send + 'static,
     E: std::error::Error + Send + Sync + 'static,

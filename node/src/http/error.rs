@@ -19,7 +19,7 @@ use crate::{registry, store};
 
 /// The status of an error.
 #[must_use]
-pub fn status(error: &registry::Error) -> StatusCode {
+pub(super) fn status(error: &registry::Error) -> StatusCode {
     use registry::Error;
     match error {
         Error::NameUnknown { .. }
@@ -43,7 +43,7 @@ pub fn status(error: &registry::Error) -> StatusCode {
 
 /// The answer for an error of the registry; `id` is the request's, for whoever looks into the log.
 #[must_use]
-pub fn response(error: &registry::Error, node: &NodeName, id: &str) -> Response {
+pub(super) fn response(error: &registry::Error, node: &NodeName, id: &str) -> Response {
     let status = status(error);
     let mut envelope = error.envelope();
     if let Some(detail) = envelope
@@ -61,24 +61,21 @@ pub fn response(error: &registry::Error, node: &NodeName, id: &str) -> Response 
     if status.is_server_error() {
         set(headers, FAILED, node.as_str());
     }
-    match error {
-        registry::Error::FilledByRule { .. } => {
-            headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, DELETE"));
-        }
-        registry::Error::RangeNotSatisfiable { size } => {
-            set(headers, header::CONTENT_RANGE, &format!("bytes */{size}"))
-        }
-        registry::Error::UploadOutOfOrder { length } => {
-            set(headers, header::RANGE, &range::upload_progress(*length))
-        }
-        _ => {}
+    if let registry::Error::FilledByRule { .. } = error {
+        headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, DELETE"));
+    }
+    if let registry::Error::RangeNotSatisfiable { size } = error {
+        set(headers, header::CONTENT_RANGE, &format!("bytes */{size}"));
+    }
+    if let registry::Error::UploadOutOfOrder { length } = error {
+        set(headers, header::RANGE, &range::upload_progress(*length));
     }
     response
 }
 
 /// The answer for a request that is no route.
 #[must_use]
-pub fn no_route(error: &RouteError) -> Response {
+pub(super) fn no_route(error: &RouteError) -> Response {
     let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST);
     let mut response = oci(status, &error.to_oci());
     if let RouteError::MethodNotAllowed(methods) = error {
@@ -89,7 +86,7 @@ pub fn no_route(error: &RouteError) -> Response {
 
 /// 503 for a node that cannot take the request now, for the reason said.
 #[must_use]
-pub fn unavailable(why: &str, after: Duration, node: &NodeName) -> Response {
+pub(super) fn unavailable(why: &str, after: Duration, node: &NodeName) -> Response {
     let mut response = oci(
         StatusCode::SERVICE_UNAVAILABLE,
         &OciError::new(Code::Unavailable, why),
@@ -103,7 +100,7 @@ pub fn unavailable(why: &str, after: Duration, node: &NodeName) -> Response {
 
 /// An error body.
 #[must_use]
-pub fn oci(status: StatusCode, error: &OciError) -> Response {
+pub(super) fn oci(status: StatusCode, error: &OciError) -> Response {
     let body = error.to_body();
     let mut response = Response::new(Body::empty());
     *response.status_mut() = status;

@@ -9,35 +9,37 @@ use wire::{cache_status, digest::Digest};
 use crate::registry::Provenance;
 
 /// `Docker-Content-Digest`
-pub const DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+pub(super) const DOCKER_CONTENT_DIGEST: HeaderName =
+    HeaderName::from_static("docker-content-digest");
 /// `Docker-Distribution-Api-Version`, which old Docker clients look for.
-pub const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
+pub(super) const API_VERSION: HeaderName =
+    HeaderName::from_static("docker-distribution-api-version");
 /// `Docker-Upload-UUID`
-pub const UPLOAD_UUID: HeaderName = HeaderName::from_static("docker-upload-uuid");
+pub(super) const UPLOAD_UUID: HeaderName = HeaderName::from_static("docker-upload-uuid");
 /// `OCI-Namespace`
-pub const OCI_NAMESPACE: HeaderName = HeaderName::from_static("oci-namespace");
+pub(super) const OCI_NAMESPACE: HeaderName = HeaderName::from_static("oci-namespace");
 /// `OCI-Subject`
-pub const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
+pub(super) const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 /// `OCI-Tag`
-pub const OCI_TAG: HeaderName = HeaderName::from_static("oci-tag");
+pub(super) const OCI_TAG: HeaderName = HeaderName::from_static("oci-tag");
 /// `OCI-Filters-Applied`
-pub const OCI_FILTERS_APPLIED: HeaderName = HeaderName::from_static("oci-filters-applied");
+pub(super) const OCI_FILTERS_APPLIED: HeaderName = HeaderName::from_static("oci-filters-applied");
 /// `Cache-Status`
-pub const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+pub(super) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 /// Says which node failed, so that the tier below does not try again what was tried next to the fault.
-pub const FAILED: HeaderName = HeaderName::from_static("x-regmesh-failed");
+pub(super) const FAILED: HeaderName = HeaderName::from_static("x-regmesh-failed");
 /// The request's id, as in log and errors.
-pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Sets a header to a text of ours; a text that is no header value is left out.
-pub fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+pub(super) fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         headers.insert(name, value);
     }
 }
 
 /// The headers of a content as a whole: digest, ETag, type, `Accept-Ranges`. The length is that of what is sent.
-pub fn content(headers: &mut HeaderMap, digest: &Digest, media_type: &str, length: u64) {
+pub(super) fn content(headers: &mut HeaderMap, digest: &Digest, media_type: &str, length: u64) {
     set(headers, DOCKER_CONTENT_DIGEST, digest.as_str());
     let mut quoted = String::with_capacity(digest.as_str().len() + 2);
     quoted.push('"');
@@ -50,7 +52,7 @@ pub fn content(headers: &mut HeaderMap, digest: &Digest, media_type: &str, lengt
 }
 
 /// `Cache-Status`, `Age` and `Warning`.
-pub fn provenance(headers: &mut HeaderMap, provenance: &Provenance) {
+pub(super) fn provenance(headers: &mut HeaderMap, provenance: &Provenance) {
     if let Some(cache) = &provenance.cache {
         set(
             headers,
@@ -68,7 +70,7 @@ pub fn provenance(headers: &mut HeaderMap, provenance: &Provenance) {
 
 /// Whether `If-None-Match` names this content, so that 304 is the answer.
 #[must_use]
-pub fn unchanged(headers: &HeaderMap, digest: &Digest) -> bool {
+pub(super) fn unchanged(headers: &HeaderMap, digest: &Digest) -> bool {
     let values = headers
         .get_all(header::IF_NONE_MATCH)
         .iter()
@@ -82,7 +84,7 @@ pub fn unchanged(headers: &HeaderMap, digest: &Digest) -> bool {
 
 /// Whether `If-Range`, where there is one, still means this content: only the strong ETag of its digest does.
 #[must_use]
-pub fn range_still_valid(headers: &HeaderMap, digest: &Digest) -> bool {
+pub(super) fn range_still_valid(headers: &HeaderMap, digest: &Digest) -> bool {
     headers.get(header::IF_RANGE).is_none_or(|v| {
         v.to_str()
             .is_ok_and(|v| v.trim().trim_matches('"') == digest.as_str())

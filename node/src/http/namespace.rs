@@ -105,6 +105,18 @@ fn with_repository(route: Route, repository: RepositoryName) -> Route {
             artifact_type,
             page,
         },
-        other => other,
+        unread @ (Route::Base
+        | Route::ManifestPut { .. }
+        | Route::ManifestDelete { .. }
+        | Route::BlobDelete { .. }
+        | Route::UploadStart { .. }
+        | Route::UploadPatch { .. }
+        | Route::UploadPut { .. }
+        | Route::UploadStatus { .. }
+        | Route::UploadCancel { .. }
+        | Route::Catalog { .. }
+        | Route::TokenGet
+        | Route::TokenPost
+        | Route::Exchange) => unread,
     }
 }

@@ -118,7 +118,7 @@ impl Record {
         let hops = Hops::parse(all(&parts.headers, hops::HEADER));
         Request {
             info: Arc::new(info),
-            trace: self.0.trace.clone(),
+            trace: self.0.trace,
             hops,
             no_cache,
         }
@@ -255,7 +255,17 @@ impl Line {
             Route::Blob { digest, .. }
             | Route::BlobDelete { digest, .. }
             | Route::Referrers { digest, .. } => Some(digest.to_string()),
-            _ => None,
+            Route::Base
+            | Route::UploadStart { .. }
+            | Route::UploadPatch { .. }
+            | Route::UploadPut { .. }
+            | Route::UploadStatus { .. }
+            | Route::UploadCancel { .. }
+            | Route::Tags { .. }
+            | Route::Catalog { .. }
+            | Route::TokenGet
+            | Route::TokenPost
+            | Route::Exchange => None,
         }
     }
 }

@@ -14,14 +14,14 @@ use runtime::{listener, tasks::Tasks};
 type Events = Arc<Mutex<Vec<serde_json::Value>>>;
 
 /// A receiver on loopback.
-pub struct Hook {
+pub(super) struct Hook {
     address: SocketAddr,
     events: Events,
 }
 
 impl Hook {
     /// Listens on any free port.
-    pub async fn start(tasks: &Tasks) -> anyhow::Result<Self> {
+    pub(super) async fn start(tasks: &Tasks) -> anyhow::Result<Self> {
         let bound =
             listener::bind(listener::Config::new(SocketAddr::from(([127, 0, 0, 1], 0)))).await?;
         let (address, events) = (bound.local_addr(), Events::default());
@@ -44,12 +44,12 @@ impl Hook {
     }
 
     /// Where it listens.
-    pub fn url(&self) -> String {
+    pub(super) fn url(&self) -> String {
         format!("http://{}/events", self.address)
     }
 
     /// What it has been told so far.
-    pub fn events(&self) -> Vec<serde_json::Value> {
+    pub(super) fn events(&self) -> Vec<serde_json::Value> {
         self.events
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

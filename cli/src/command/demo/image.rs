@@ -5,14 +5,14 @@ use serde_json::json;
 use wire::{digest::Digest, media_type};
 
 /// The platforms of the sample image.
-pub const PLATFORMS: [&str; 2] = ["amd64", "arm64"];
+pub(super) const PLATFORMS: [&str; 2] = ["amd64", "arm64"];
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const BLOCK: usize = 512;
 
 /// Something with a digest.
 #[derive(Debug, Clone)]
-pub struct Content {
+pub(super) struct Content {
     /// Its digest.
     pub digest: Digest,
     /// Its bytes.
@@ -23,7 +23,7 @@ pub struct Content {
 
 /// One platform of the image.
 #[derive(Debug, Clone)]
-pub struct Image {
+pub(super) struct Image {
     /// Its manifest.
     pub manifest: Content,
     /// Configuration and layers.
@@ -32,7 +32,7 @@ pub struct Image {
 
 /// The whole image.
 #[derive(Debug, Clone)]
-pub struct Sample {
+pub(super) struct Sample {
     /// The index over the platforms.
     pub index: Content,
     /// The platforms, as in [`PLATFORMS`].
@@ -56,7 +56,7 @@ impl Content {
 
 /// Makes the image, with layers of these sizes in bytes for each platform.
 #[must_use]
-pub fn sample(layers: &[usize]) -> Sample {
+pub(super) fn sample(layers: &[usize]) -> Sample {
     let images: Vec<Image> = PLATFORMS
         .iter()
         .enumerate()

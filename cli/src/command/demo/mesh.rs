@@ -10,7 +10,7 @@ use super::{hook::Hook, start_node};
 use crate::command::up;
 
 /// The running demo.
-pub struct Mesh {
+pub(super) struct Mesh {
     origin: Running,
     tiers: Vec<Running>,
     hook: Hook,
@@ -19,7 +19,7 @@ pub struct Mesh {
 
 /// What an origin was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counts {
+pub(super) struct Counts {
     /// GETs of anything.
     pub gets: u64,
     /// GETs of blobs.
@@ -30,7 +30,7 @@ pub struct Counts {
 
 impl Counts {
     /// What came after `before`.
-    pub fn since(self, before: Self) -> Self {
+    pub(super) fn since(self, before: Self) -> Self {
         Self {
             gets: self.gets - before.gets,
             blob_gets: self.blob_gets - before.blob_gets,
@@ -41,7 +41,7 @@ impl Counts {
 
 impl Mesh {
     /// Starts origin, hub, region and spoke on loopback.
-    pub async fn start(
+    pub(super) async fn start(
         directory: &Path,
         port: u16,
         clock: &Clock,
@@ -75,27 +75,27 @@ impl Mesh {
     }
 
     /// The origin's endpoint.
-    pub fn origin(&self) -> String {
+    pub(super) fn origin(&self) -> String {
         self.origin.endpoint()
     }
 
     /// The leaf's endpoint.
-    pub fn spoke(&self) -> String {
+    pub(super) fn spoke(&self) -> String {
         self.tiers.last().map(Running::endpoint).unwrap_or_default()
     }
 
     /// Who may push to the origin.
-    pub fn writer(&self) -> (String, String) {
+    pub(super) fn writer(&self) -> (String, String) {
         ("demo".to_owned(), self.password.clone())
     }
 
     /// Hub, region, spoke.
-    pub fn tiers(&self) -> &[Running] {
+    pub(super) fn tiers(&self) -> &[Running] {
         &self.tiers
     }
 
     /// What the origin has been asked for so far: as the hub counts what it asked, and the origin what kind it was.
-    pub fn counts(&self) -> Counts {
+    pub(super) fn counts(&self) -> Counts {
         let asked = self.tiers.first().map(Running::metrics).unwrap_or_default();
         let answered = self.origin.metrics();
         Counts {
@@ -106,12 +106,12 @@ impl Mesh {
     }
 
     /// Bytes each tier has stored.
-    pub async fn stored(&self) -> Vec<u64> {
+    pub(super) async fn stored(&self) -> Vec<u64> {
         futures_util::future::join_all(self.tiers.iter().map(Running::stored_bytes)).await
     }
 
     /// Waits until no tier has a copy to do.
-    pub async fn settle(&self, clock: &Clock, patience: Duration) -> anyhow::Result<()> {
+    pub(super) async fn settle(&self, clock: &Clock, patience: Duration) -> anyhow::Result<()> {
         let settled = async {
             for node in &self.tiers {
                 while node.copies_to_do().await > 0 {
@@ -126,7 +126,7 @@ impl Mesh {
     }
 
     /// The webhook's events, once there are `n`, or what there is when patience ends.
-    pub async fn events(
+    pub(super) async fn events(
         &self,
         clock: &Clock,
         n: usize,
@@ -144,7 +144,7 @@ impl Mesh {
     }
 
     /// Ends all of it.
-    pub async fn drain(self, patience: Duration) {
+    pub(super) async fn drain(self, patience: Duration) {
         for node in self.tiers.iter().rev() {
             node.drain(patience).await;
         }

@@ -17,7 +17,7 @@ use super::image::{Content, Sample};
 
 /// What a pull brought.
 #[derive(Debug, Clone)]
-pub struct Pulled {
+pub(super) struct Pulled {
     /// Blobs, the configuration included.
     pub blobs: u64,
     /// Their bytes.
@@ -27,10 +27,10 @@ pub struct Pulled {
 }
 
 /// The repository of the sample image.
-pub const REPOSITORY: &str = "demo/hello";
+pub(super) const REPOSITORY: &str = "demo/hello";
 
 /// Pushes the sample image under the tag 1.0.
-pub async fn push(
+pub(super) async fn push(
     endpoint: String,
     (user, password): &(String, String),
     sample: &Sample,
@@ -81,7 +81,7 @@ pub async fn push(
 }
 
 /// Pulls one platform by tag; `progress` hears of bytes as they come.
-pub async fn pull(
+pub(super) async fn pull(
     endpoint: String,
     tag: &str,
     architecture: &str,

@@ -12,20 +12,20 @@ use super::{
 use crate::{args, output};
 
 /// The terminal, or what stands in for one.
-pub struct Show {
+pub(super) struct Show {
     lively: bool,
 }
 
 impl Show {
     /// Bars only where they can be seen.
-    pub fn new(global: &args::Global) -> Self {
+    pub(super) fn new(global: &args::Global) -> Self {
         Self {
             lively: output::is_lively(global),
         }
     }
 
     /// The mesh as a tree.
-    pub fn tree(&self, mesh: &Mesh) {
+    pub(super) fn tree(&self, mesh: &Mesh) {
         output::data(&format!(
             "an origin registry    {}   holds {REPOSITORY}:1.0 for {}",
             mesh.origin(),
@@ -43,12 +43,12 @@ impl Show {
     }
 
     /// A heading.
-    pub fn title(&self, text: &str) {
+    pub(super) fn title(&self, text: &str) {
         output::data(&format!("\n{text}"));
     }
 
     /// Bars for the client and each tier, moving until finished.
-    pub fn watch(&self, mesh: &Mesh) -> Watch {
+    pub(super) fn watch(&self, mesh: &Mesh) -> Watch {
         let total = super::LAYERS.iter().map(|l| *l as u64).sum();
         let bars = MultiProgress::new();
         if !self.lively {
@@ -75,7 +75,7 @@ impl Show {
     }
 
     /// How the cold pull went.
-    pub fn cold(&self, pulled: &Pulled, took: Duration, asked: &Counts) {
+    pub(super) fn cold(&self, pulled: &Pulled, took: Duration, asked: &Counts) {
         output::data(&format!(
             "   {} in {} blobs, every digest checked, in {} ms",
             HumanBytes(pulled.bytes),
@@ -90,7 +90,7 @@ impl Show {
     }
 
     /// How the warm pull went.
-    pub fn warm(&self, pulled: &Pulled, took: Duration, asked: &Counts) {
+    pub(super) fn warm(&self, pulled: &Pulled, took: Duration, asked: &Counts) {
         output::data(&format!(
             "   {} in {} ms; the origin answered {} HEAD and {} GETs",
             HumanBytes(pulled.bytes),
@@ -102,7 +102,7 @@ impl Show {
     }
 
     /// How the second platform went.
-    pub fn second(&self, pulled: &Pulled, asked: &Counts) {
+    pub(super) fn second(&self, pulled: &Pulled, asked: &Counts) {
         output::data(&format!(
             "   linux/{}: {} in {} blobs; the origin answered {} GETs of blobs",
             PLATFORMS[1],
@@ -113,7 +113,7 @@ impl Show {
     }
 
     /// What the webhook heard.
-    pub fn events(&self, events: &[serde_json::Value]) {
+    pub(super) fn events(&self, events: &[serde_json::Value]) {
         for event in events {
             let text = |pointer: &str| {
                 event
@@ -135,7 +135,7 @@ impl Show {
     }
 
     /// What each tier holds at the end.
-    pub fn tiers(&self, mesh: &Mesh, stored: &[u64]) {
+    pub(super) fn tiers(&self, mesh: &Mesh, stored: &[u64]) {
         self.title("what each tier holds now, complete, without asking anybody");
         for (tier, (node, bytes)) in mesh.tiers().iter().zip(stored).enumerate() {
             output::data(&format!(
@@ -149,33 +149,33 @@ impl Show {
 }
 
 /// Bars under way.
-pub struct Watch {
+pub(super) struct Watch {
     client: ProgressBar,
     tiers: Vec<ProgressBar>,
 }
 
 impl Watch {
     /// The client got so many more bytes.
-    pub fn client(&self, bytes: u64) {
+    pub(super) fn client(&self, bytes: u64) {
         self.client.inc(bytes);
     }
 
     /// Each tier has stored so much by now.
-    pub fn stored(&self, bytes: &[u64]) {
+    pub(super) fn stored(&self, bytes: &[u64]) {
         for (bar, bytes) in self.tiers.iter().zip(bytes) {
             bar.set_position(*bytes);
         }
     }
 
     /// Everything is stored.
-    pub fn finish(self) {
+    pub(super) fn finish(self) {
         self.client.finish();
         self.tiers.iter().for_each(ProgressBar::finish);
     }
 }
 
 /// What to try next.
-pub fn next(mesh: &Mesh) -> String {
+pub(super) fn next(mesh: &Mesh) -> String {
     let spoke = mesh.spoke();
     let server = spoke.trim_start_matches("http://");
     format!(
