@@ -2,7 +2,7 @@
 
 use wire::{digest::Digest, reference::Reference, route::ContentVerb};
 
-use super::rig::{Rig, layer_of, name, publish, read, request, settled};
+use super::rig::{Rig, layer_of, name, publish, read, request, settled, soon, until};
 use crate::{
     registry::{Error, Mount, Outcome, UploadStart, UploadStarted},
     upstream::{self, scripted::Verb},
@@ -144,9 +144,7 @@ async fn anothers_fill_in_flight_is_joined_only_after_a_confirmation() {
     let gate = rig.vault.gate(Verb::GetBlob);
     let owner = rig.blob("other/app", &image.layer, None);
     let prober = async {
-        while rig.vault.count(Verb::GetBlob) == 0 {
-            tokio::task::yield_now().await;
-        }
+        until(|| rig.vault.count(Verb::GetBlob) > 0).await;
         let refused = rig
             .blob("mirror/app", &image.layer, None)
             .await
@@ -156,15 +154,13 @@ async fn anothers_fill_in_flight_is_joined_only_after_a_confirmation() {
         rig.later(11);
         let joined = rig.blob("mirror/app", &image.layer, None);
         let opened = async {
-            while rig.origin.count(Verb::HeadBlob) < 2 {
-                tokio::task::yield_now().await;
-            }
+            until(|| rig.origin.count(Verb::HeadBlob) == 2).await;
             gate.open();
         };
         let (joined, ()) = tokio::join!(joined, opened);
         assert_eq!(read(&joined.unwrap()).await, layer_of("same"));
     };
-    let (owned, ()) = tokio::join!(owner, prober);
+    let (owned, ()) = soon(async { tokio::join!(owner, prober) }).await;
     assert_eq!(read(&owned.unwrap()).await, layer_of("same"));
     assert_eq!(
         (

@@ -6,7 +6,9 @@ use wire::{
     route::ContentVerb,
 };
 
-use super::rig::{Rig, check_after, forced, index, layer_of, publish, read, request, settled};
+use super::rig::{
+    Rig, check_after, forced, index, layer_of, publish, read, request, settled, soon, until,
+};
 use crate::{
     registry::{Error, Outcome},
     upstream::{self, scripted::Verb},
@@ -205,20 +207,16 @@ async fn a_later_observation_is_never_replaced_by_an_earlier_one() {
     // A check sees `late` and is slow to fetch it; meanwhile a second one sees the tag back at `old`.
     let late = rig.publish("1", "late");
     let gate = rig.origin.gate(Verb::GetManifest);
-    let mut slow = Box::pin(rig.get("1"));
-    while rig.origin.count_of(Verb::GetManifest, late.digest.as_str()) == 0 {
-        assert!((&mut slow).now_or_never().is_none());
-        tokio::task::yield_now().await;
-    }
-    rig.later(2);
-    rig.origin.tag("library/app", "1", &old.digest);
-    assert_eq!(rig.get("1").await.unwrap().digest, old.digest);
-    gate.open();
-    assert_eq!(
-        slow.await.unwrap().digest,
-        late.digest,
-        "what was seen is served"
-    );
+    let slow = rig.get("1");
+    let meanwhile = async {
+        until(|| rig.origin.count_of(Verb::GetManifest, late.digest.as_str()) > 0).await;
+        rig.later(2);
+        rig.origin.tag("library/app", "1", &old.digest);
+        assert_eq!(rig.get("1").await.unwrap().digest, old.digest);
+        gate.open();
+    };
+    let (slow, ()) = soon(async { tokio::join!(slow, meanwhile) }).await;
+    assert_eq!(slow.unwrap().digest, late.digest, "what was seen is served");
     assert_eq!(
         rig.tag("1").await.unwrap().current.digest,
         old.digest,
@@ -231,15 +229,16 @@ async fn a_tag_whose_digest_vanishes_between_head_and_get_is_fetched_by_tag() {
     let rig = Rig::new();
     let first = rig.publish("1", "first");
     let gate = rig.origin.gate(Verb::GetManifest);
-    let mut pull = Box::pin(rig.get("1"));
-    while rig.origin.count(Verb::GetManifest) == 0 {
-        assert!((&mut pull).now_or_never().is_none());
-        tokio::task::yield_now().await;
-    }
-    let second = rig.publish("1", "second");
-    rig.origin.remove("library/app", &first.digest);
-    gate.open();
-    assert_eq!(pull.await.unwrap().digest, second.digest);
+    let pull = rig.get("1");
+    let meanwhile = async {
+        until(|| rig.origin.count(Verb::GetManifest) > 0).await;
+        let second = rig.publish("1", "second");
+        rig.origin.remove("library/app", &first.digest);
+        gate.open();
+        second
+    };
+    let (pull, second) = soon(async { tokio::join!(pull, meanwhile) }).await;
+    assert_eq!(pull.unwrap().digest, second.digest);
 }
 
 #[tokio::test]
@@ -406,4 +405,37 @@ async fn what_can_be_read_as_two_things_is_not_taken() {
     let error = rig.get("1").await.unwrap_err();
     assert!(matches!(error, Error::Wrong(_)), "{error}");
     assert_eq!(rig.tag("1").await, None);
+}
+
+/// T04: the tag moves while many pull it. Every answer is whole (`Rig::ask` hashes it), every observation is one that was true
+/// while its pull ran, and in the end the record is where the tag is.
+#[tokio::test]
+async fn a_tag_that_moves_under_many_pulls_is_never_torn_and_settles() {
+    const MOVES: usize = 100;
+    let rig = Rig::new();
+    let history = std::cell::RefCell::new(vec![rig.publish("1", "0").digest]);
+    let mover = async {
+        for at in 1..=MOVES {
+            rig.clock.advance(std::time::Duration::from_millis(3));
+            let moved = rig.publish("1", &(at % 7).to_string());
+            history.borrow_mut().push(moved.digest);
+            for _ in 0..at % 5 {
+                tokio::task::yield_now().await;
+            }
+        }
+    };
+    let client = async || {
+        while history.borrow().len() <= MOVES {
+            let from = history.borrow().len() - 1;
+            let digest = rig.get("1").await.unwrap().digest;
+            // Shared work may have begun a little before this pull did.
+            let from = from.saturating_sub(10);
+            assert!(history.borrow()[from..].contains(&digest));
+        }
+    };
+    soon(async { tokio::join!(mover, join_all((0..20).map(|_| client()))) }).await;
+    rig.later(1);
+    let last = rig.get("1").await.unwrap().digest;
+    assert_eq!(Some(&last), history.borrow().last());
+    assert_eq!(rig.tag("1").await.unwrap().current.digest, last);
 }

@@ -1,7 +1,7 @@
 //! One node with one rule: `mirror/*` is filled from `library/*` of the scripted registry `origin`, `other/*` from `secret/*`
 //! of `vault`.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -232,15 +232,13 @@ impl Rig {
 
     /// Waits until so many events are recorded.
     pub(super) async fn told(&self, events: usize) -> Vec<String> {
-        let waited = tokio::time::timeout(Duration::from_secs(20), async {
+        soon(async {
             while self.events().await.len() < events {
                 tokio::task::yield_now().await;
             }
-        });
-        let waited = waited.await;
-        let told = self.events().await;
-        assert!(waited.is_ok(), "{told:?}");
-        told
+        })
+        .await;
+        self.events().await
     }
 
     pub(super) fn later(&self, secs: u64) {
@@ -370,6 +368,22 @@ pub(super) async fn read(answer: &BlobAnswer) -> Bytes {
             chunks.concat().into()
         }
     }
+}
+
+/// Waits until `condition` holds, for as long as no test should take.
+pub(super) async fn until(condition: impl Fn() -> bool) {
+    let met = async {
+        while !condition() {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon(met).await;
+}
+
+/// What `work` comes to, which must not take long.
+pub(super) async fn soon<T>(work: impl Future<Output = T>) -> T {
+    let ended = tokio::time::timeout(Duration::from_secs(20), work).await;
+    ended.expect("it hangs")
 }
 
 /// Waits for a fill to be durable.
