@@ -37,6 +37,7 @@ pub struct Config {
 const LOOK: Duration = Duration::from_secs(5);
 const HEAL: Duration = Duration::from_secs(5);
 const FLUSH: Duration = Duration::from_secs(30);
+const FLUSHED_AT_ONCE: usize = 256;
 const MINUTE: Duration = Duration::from_mins(1);
 
 impl Config {
@@ -152,15 +153,13 @@ fn noted(store: &Store, op: &'static str, result: Result<(), Error>) {
     }
 }
 
-/// Writes down what was served since the last time.
+/// Writes down what was served since the last time, a few hundred at once: SQLite's rollback of a savepoint gets slow in large
+/// transactions, and others wait for the one writer.
 pub(super) async fn flush_used(store: &Store) -> Result<(), Error> {
     let used = store.0.used.take();
-    if used.is_empty() {
-        return Ok(());
+    for some in used.chunks(FLUSHED_AT_ONCE) {
+        let used = vec![Op::Used(some.to_vec(), store.now())];
+        store.0.metadata.commit(used).await?;
     }
-    store
-        .0
-        .metadata
-        .commit(vec![Op::Used(used, store.now())])
-        .await
+    Ok(())
 }
