@@ -58,11 +58,11 @@ impl Registry {
                 self.nudge_copy(pull, &known.record).await;
                 Ok(self.unchanged(pull, &known, &seen, checked.collapsed, verb))
             }
+            // Boxed, because they are rare and would make the future of every pull as large as theirs.
             (Ok(seen), known) => {
-                self.moved(pull, tag, known, &seen, checked.collapsed, verb)
-                    .await
+                Box::pin(self.moved(pull, tag, known, &seen, checked.collapsed, verb)).await
             }
-            (Err(error), known) => self.unanswered(pull, tag, known, error, verb).await,
+            (Err(error), known) => Box::pin(self.unanswered(pull, tag, known, error, verb)).await,
         }
     }
 

@@ -1,6 +1,9 @@
 //! What a pull costs the upstream, and what it leaves behind.
 
-use futures_util::{FutureExt, future::join_all};
+use futures_util::{
+    FutureExt,
+    future::{join, join_all},
+};
 use wire::{
     cache_status::{Forward, Outcome as CacheOutcome},
     route::ContentVerb,
@@ -207,15 +210,15 @@ async fn a_later_observation_is_never_replaced_by_an_earlier_one() {
     // A check sees `late` and is slow to fetch it; meanwhile a second one sees the tag back at `old`.
     let late = rig.publish("1", "late");
     let gate = rig.origin.gate(Verb::GetManifest);
-    let slow = rig.get("1");
-    let meanwhile = async {
+    let slow = rig.get("1").boxed_local();
+    let meanwhile = Box::pin(async {
         until(|| rig.origin.count_of(Verb::GetManifest, late.digest.as_str()) > 0).await;
         rig.later(2);
         rig.origin.tag("library/app", "1", &old.digest);
         assert_eq!(rig.get("1").await.unwrap().digest, old.digest);
         gate.open();
-    };
-    let (slow, ()) = soon(async { tokio::join!(slow, meanwhile) }).await;
+    });
+    let (slow, ()) = soon(join(slow, meanwhile)).await;
     assert_eq!(slow.unwrap().digest, late.digest, "what was seen is served");
     assert_eq!(
         rig.tag("1").await.unwrap().current.digest,
@@ -229,15 +232,15 @@ async fn a_tag_whose_digest_vanishes_between_head_and_get_is_fetched_by_tag() {
     let rig = Rig::new();
     let first = rig.publish("1", "first");
     let gate = rig.origin.gate(Verb::GetManifest);
-    let pull = rig.get("1");
-    let meanwhile = async {
+    let pull = rig.get("1").boxed_local();
+    let meanwhile = Box::pin(async {
         until(|| rig.origin.count(Verb::GetManifest) > 0).await;
         let second = rig.publish("1", "second");
         rig.origin.remove("library/app", &first.digest);
         gate.open();
         second
-    };
-    let (pull, second) = soon(async { tokio::join!(pull, meanwhile) }).await;
+    });
+    let (pull, second) = soon(join(pull, meanwhile)).await;
     assert_eq!(pull.unwrap().digest, second.digest);
 }
 

@@ -382,7 +382,7 @@ pub(super) async fn until(condition: impl Fn() -> bool) {
 
 /// What `work` comes to, which must not take long.
 pub(super) async fn soon<T>(work: impl Future<Output = T>) -> T {
-    let ended = tokio::time::timeout(Duration::from_secs(20), work).await;
+    let ended = tokio::time::timeout(Duration::from_secs(20), Box::pin(work)).await;
     ended.expect("it hangs")
 }
 
