@@ -10,6 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use clap::CommandFactory;
 use serde_json::Value;
 use wire::{api::status::NodeStatus, event::Event};
 
@@ -119,6 +120,32 @@ fn every_setting_is_documented_with_its_default() {
             "{name} is not {default} by default"
         );
     }
+}
+
+#[test]
+fn every_command_and_flag_is_documented_and_no_other_is() {
+    let operations = read("docs/operations.md");
+    let section = below(&operations, "## Commands");
+    let documented = quoted(section);
+    let real = cli::args::Args::command();
+    let commands = real.get_subcommands().map(clap::Command::get_name);
+    let shown = rows(section).into_iter().filter_map(|(first, _)| {
+        first
+            .strip_prefix("regmesh ")?
+            .split(' ')
+            .next()
+            .map(str::to_owned)
+    });
+    same(&names(shown), &names(commands));
+    let all = std::iter::once(&real).chain(real.get_subcommands());
+    let flags = all.flat_map(clap::Command::get_arguments);
+    let flags = flags.filter_map(|flag| Some(format!("--{}", flag.get_long()?)));
+    let built_in = ["--help", "--version"].map(str::to_owned);
+    let shown = documented
+        .iter()
+        .filter_map(|text| text.split(' ').next())
+        .filter(|word| word.starts_with("--"));
+    same(&names(shown), &names(flags.chain(built_in)));
 }
 
 #[test]
