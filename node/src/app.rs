@@ -38,6 +38,7 @@ use crate::{
     upstream::pool::Pool,
 };
 
+mod heal;
 mod listen;
 mod observe;
 mod slice;
@@ -256,6 +257,7 @@ pub async fn start(
     });
     shared.apply(slice).await;
     status::start(&shared);
+    heal::start(&shared);
     let listeners = tasks.child("listeners");
     let (address, admin) = listen::open(&config, &own, rim, &shared, &listeners).await?;
     Ok(Running {

@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use runtime::reconcile::Reconciler;
+use runtime::{metric::Counter, reconcile::Reconciler};
 use wire::{
     api::status::{
         CopiesStatus, Delivery, LastError, NodeStatus, RuleState as Word, RuleStatus, StoreStatus,
@@ -90,34 +90,13 @@ async fn look(shared: &Shared) {
         })
     });
     let failing = failing.count() as u64;
-    let capacity = capacity(shared, totals.bytes).await;
     let webhooks = webhooks(shared).await;
     shared.seen.0.store(Arc::new(Snapshot {
         totals,
-        capacity,
         webhooks,
         failing,
         last_error,
     }));
-}
-
-/// What may be stored: `maxSize`, or what is stored and what the disk has left.
-async fn capacity(shared: &Shared, stored: u64) -> Option<u64> {
-    let configured = shared
-        .slice
-        .load()
-        .own()
-        .and_then(|own| own.storage.max_size);
-    match configured {
-        Some(size) => Some(size),
-        None => shared
-            .store
-            .blobs()
-            .space()
-            .await
-            .ok()
-            .map(|space| space.free.saturating_add(stored)),
-    }
 }
 
 async fn webhooks(shared: &Shared) -> Vec<WebhookStatus> {
@@ -181,14 +160,14 @@ fn gauges(shared: &Shared) {
     );
     let cache = shared.store.cache_stats();
     metrics.memory_cache_bytes.set([], cache.bytes as f64);
-    let hits = metrics.memory_cache_hits.get([]);
-    metrics
-        .memory_cache_hits
-        .add([], cache.hits.saturating_sub(hits));
-    let misses = metrics.memory_cache_misses.get([]);
-    metrics
-        .memory_cache_misses
-        .add([], cache.misses.saturating_sub(misses));
+    raise(&metrics.memory_cache_hits, [], cache.hits);
+    raise(&metrics.memory_cache_misses, [], cache.misses);
+    for (op, count) in shared.store.errors() {
+        raise(&metrics.store_errors, [op], count);
+    }
+    for (reason, bytes) in shared.store.evicted() {
+        raise(&metrics.evicted_bytes, [reason], bytes);
+    }
     for active in shared.rules.load().iter() {
         let (name, facts) = (active.rule.name.as_str(), active.state.facts());
         metrics
@@ -198,6 +177,11 @@ fn gauges(shared: &Shared) {
             metrics.rule_last_store.set([name], at.0 as f64 / 1000.0);
         }
     }
+}
+
+/// Brings a counter up to what is counted elsewhere.
+fn raise<const N: usize>(counter: &Counter<N>, labels: [&str; N], count: u64) {
+    counter.add(labels, count.saturating_sub(counter.get(labels)));
 }
 
 /// The node's status now.
