@@ -5,10 +5,11 @@
 //! bound only when it can serve, and ends in the order: not ready, stop accepting, finish, cut the rest.
 
 use std::{
+    collections::HashMap,
     io,
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -31,7 +32,7 @@ use crate::{
     http::{self, Http, View},
     metric::Metrics,
     registry,
-    rule::Rules,
+    rule::{Rules, status::Facts},
     session::Sessions,
     settings::Settings,
     store::{self, Store},
@@ -132,6 +133,8 @@ struct Shared {
     tasks: Tasks,
     draining: CancellationToken,
     seen: status::Seen,
+    /// How rules fared when it was last written down, by key.
+    kept: Mutex<HashMap<String, Facts>>,
 }
 
 /// Starts a node on its first slice. It is ready when this returns.
@@ -254,6 +257,7 @@ pub async fn start(
         tasks: tasks.clone(),
         draining,
         seen: status::Seen::default(),
+        kept: Mutex::default(),
     });
     shared.apply(slice).await;
     status::start(&shared);

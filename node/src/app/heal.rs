@@ -41,14 +41,20 @@ pub(super) fn start(shared: &Arc<Shared>) {
 }
 
 async fn heal(shared: &Weak<Shared>, digest: &Digest, what: &str) {
-    let Some(shared) = shared.upgrade() else { return };
+    let Some(shared) = shared.upgrade() else {
+        return;
+    };
     tracing::error!(node = %shared.name, %digest, what, "stored content was damaged or lost; it was taken away");
     match shared.source_of(digest).await {
         Some((repository, covered)) => {
             let healed = shared.refill(digest, repository, covered).await;
             match healed {
-                Ok(()) => tracing::info!(node = %shared.name, %digest, "damaged content was filled again"),
-                Err(reason) => tracing::warn!(node = %shared.name, %digest, reason, "damaged content could not be filled again yet"),
+                Ok(()) => {
+                    tracing::info!(node = %shared.name, %digest, "damaged content was filled again")
+                }
+                Err(reason) => {
+                    tracing::warn!(node = %shared.name, %digest, reason, "damaged content could not be filled again yet")
+                }
             }
         }
         None => {
@@ -59,7 +65,12 @@ async fn heal(shared: &Weak<Shared>, digest: &Digest, what: &str) {
 
 impl Shared {
     async fn source_of(&self, digest: &Digest) -> Option<(RepositoryName, Covered)> {
-        let repositories = self.store.metadata().linked_by(digest, REPOSITORIES).await.ok()?;
+        let repositories = self
+            .store
+            .metadata()
+            .linked_by(digest, REPOSITORIES)
+            .await
+            .ok()?;
         let rules = self.rules.load();
         repositories.into_iter().find_map(|name| {
             let covered = rules.resolve(&name).filter(|c| c.active.rule.enabled)?;
@@ -67,8 +78,18 @@ impl Shared {
         })
     }
 
-    async fn refill(&self, digest: &Digest, repository: RepositoryName, covered: Covered) -> Result<(), String> {
-        let link = self.store.metadata().link(&repository, digest).await.map_err(|e| e.to_string())?;
+    async fn refill(
+        &self,
+        digest: &Digest,
+        repository: RepositoryName,
+        covered: Covered,
+    ) -> Result<(), String> {
+        let link = self
+            .store
+            .metadata()
+            .link(&repository, digest)
+            .await
+            .map_err(|e| e.to_string())?;
         let request = Request {
             info: Arc::new(RequestInfo::default()),
             trace: TraceContext::fresh(),
@@ -77,12 +98,32 @@ impl Shared {
         };
         let (digest, source, active) = (digest.clone(), covered.source, covered.active);
         if link.is_some_and(|link| link.kind == LinkKind::Manifest) {
-            let want = ManifestWant { digest: digest.clone(), source, active, request };
+            let want = ManifestWant {
+                digest: digest.clone(),
+                source,
+                active,
+                request,
+            };
             let body = self.fills.manifest(want).await.map_err(|e| e.to_string())?;
-            return self.keep(&digest, body.bytes).await.map_err(|e| e.to_string());
+            return self
+                .keep(&digest, body.bytes)
+                .await
+                .map_err(|e| e.to_string());
         }
-        let want = Want { digest, size: None, repository, source, active, request };
-        self.fills.join(want).fill.stored().await.map_err(|e| e.to_string())
+        let want = Want {
+            digest,
+            size: None,
+            repository,
+            source,
+            active,
+            request,
+        };
+        self.fills
+            .join(want)
+            .fill
+            .stored()
+            .await
+            .map_err(|e| e.to_string())
     }
 
     async fn keep(&self, digest: &Digest, bytes: bytes::Bytes) -> Result<(), crate::store::Error> {
@@ -90,7 +131,15 @@ impl Shared {
         let size = bytes.len() as u64;
         keep::keep(&self.store, digest, bytes).await?;
         let now = WallTime(self.clock.wall_ms());
-        let record = BlobRecord { digest: digest.clone(), size, stored_at: now, verified_at: now };
-        self.store.metadata().commit(vec![Op::PutBlob(record)]).await
+        let record = BlobRecord {
+            digest: digest.clone(),
+            size,
+            stored_at: now,
+            verified_at: now,
+        };
+        self.store
+            .metadata()
+            .commit(vec![Op::PutBlob(record)])
+            .await
     }
 }

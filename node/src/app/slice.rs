@@ -4,7 +4,10 @@
 //! of a rule, its upstream with tokens and breaker, the hashed passwords of accounts. Requests under way keep the slice they
 //! began with.
 
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError},
+};
 
 use topology::{
     model::{Node, Rule, Topology},
@@ -16,7 +19,7 @@ use super::Shared;
 use crate::{
     event::Subscription,
     http::{View, admit::Access},
-    rule::{ActiveRule, RuleState, Rules, status::Facts},
+    rule::{ActiveRule, RuleState, Rules, conflict, status::Facts},
     store::metadata::Op,
 };
 
@@ -73,11 +76,16 @@ impl Shared {
             tracing::error!(node = %self.name, generation = %slice.generation, "the slice is not for this node; the one in force stays");
             return;
         };
-        let mut active = Vec::with_capacity(own.rules.len());
-        for rule in &own.rules {
-            active.push(self.active(rule, &slice.topology).await);
-        }
+        let kept = self.kept_facts().await;
+        let active = own
+            .rules
+            .iter()
+            .map(|rule| self.active(rule, &slice.topology, &kept))
+            .collect();
         let rules = Arc::new(Rules::new(active));
+        if let Err(error) = conflict::detect(&rules, &**self.store.metadata()).await {
+            tracing::error!(node = %self.name, %error, "cannot tell whether a rule's target holds pushed content");
+        }
         let previous = self.view.load_full();
         let accounts = &slice.topology.accounts;
         let access = Arc::new(Access::new(
@@ -119,24 +127,20 @@ impl Shared {
     }
 
     /// A rule in force: what stayed the same keeps its state and its upstream.
-    async fn active(&self, rule: &Arc<Rule>, topology: &Topology) -> ActiveRule {
+    fn active(
+        &self,
+        rule: &Arc<Rule>,
+        topology: &Topology,
+        kept: &HashMap<String, Facts>,
+    ) -> ActiveRule {
         let rules = self.rules.load();
         let state = match rules.get(&rule.name) {
             Some(before) => Arc::clone(&before.state),
-            None => Arc::new(RuleState::new(self.kept_facts(rule).await)),
+            None => Arc::new(RuleState::new(
+                kept.get(&key(rule)).cloned().unwrap_or_default(),
+            )),
         };
         let upstream = self.upstreams.build(rule, topology);
-        match self.store.metadata().pushed_repository(&rule.target).await {
-            Ok(conflict) => {
-                if let Some(repository) = &conflict {
-                    tracing::warn!(rule = %rule.name, %repository, "the rule's target holds pushed content: the rule does not take effect there");
-                }
-                state.conflict(conflict);
-            }
-            Err(error) => {
-                tracing::error!(rule = %rule.name, %error, "cannot tell whether the rule's target holds pushed content")
-            }
-        }
         ActiveRule {
             rule: Arc::clone(rule),
             upstream,
@@ -144,39 +148,64 @@ impl Shared {
         }
     }
 
-    async fn kept_facts(&self, rule: &Rule) -> Facts {
-        let kept = self.store.metadata().value(&key(rule)).await.ok().flatten();
-        let mut facts: Facts = kept
-            .and_then(|kept| serde_json::from_slice(&kept).ok())
+    /// How rules fared before this process, by key.
+    async fn kept_facts(&self) -> HashMap<String, Facts> {
+        let values = self
+            .store
+            .metadata()
+            .values(PREFIX)
+            .await
             .unwrap_or_default();
-        // A clock that went back must not make a refusal last for ever.
         let now = WallTime(self.clock.wall_ms());
-        facts.denied_since = facts.denied_since.filter(|since| *since <= now);
-        facts
+        let parsed = values.into_iter().filter_map(|(key, value)| {
+            let mut facts: Facts = serde_json::from_slice(&value).ok()?;
+            // A clock that went back must not make a refusal last for ever.
+            facts.denied_since = facts.denied_since.filter(|since| *since <= now);
+            Some((key, facts))
+        });
+        parsed.collect()
     }
 
-    /// Writes down how rules fare, for the next start.
+    /// Writes down how rules fare, for the next start: those that changed since the last time.
     pub(super) async fn keep_facts(&self) {
-        let rules = self.rules.load_full();
-        let values = rules.iter().filter_map(|active| {
-            Some((
-                key(&active.rule),
-                serde_json::to_vec(&active.state.facts()).ok()?,
-            ))
-        });
-        let ops: Vec<Op> = values
-            .map(|(key, value)| Op::PutValue(key, Some(value)))
-            .collect();
-        if !ops.is_empty()
-            && let Err(error) = self.store.metadata().commit(ops).await
-        {
-            tracing::debug!(%error, "the state of rules was not kept");
+        let mut changed = Vec::new();
+        for active in self.rules.load().iter() {
+            let (key, facts) = (key(&active.rule), active.state.facts());
+            let known = self
+                .kept
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .get(&key)
+                == Some(&facts);
+            if !known && facts != Facts::default() {
+                changed.push((key, facts));
+            }
+        }
+        // Few at a time: the one writer has others waiting.
+        for some in changed.chunks(200) {
+            let values = some
+                .iter()
+                .filter_map(|(key, facts)| Some((key, serde_json::to_vec(facts).ok()?)));
+            let ops: Vec<Op> = values
+                .map(|(key, value)| Op::PutValue(key.clone(), Some(value)))
+                .collect();
+            if let Err(error) = self.store.metadata().commit(ops).await {
+                tracing::debug!(%error, "the state of rules was not kept");
+                return;
+            }
+            self.kept
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .extend(some.iter().cloned());
         }
     }
 }
 
+/// What keys of rules' states begin with.
+const PREFIX: &str = "rule/";
+
 fn key(rule: &Rule) -> String {
-    format!("rule/{}", rule.name)
+    format!("{PREFIX}{}", rule.name)
 }
 
 fn subscription(webhook: &topology::model::Webhook) -> Option<Subscription> {

@@ -31,7 +31,6 @@ pub(super) struct Seen(ArcSwap<Snapshot>);
 #[derive(Default)]
 struct Snapshot {
     totals: Totals,
-    capacity: Option<u64>,
     webhooks: Vec<WebhookStatus>,
     failing: u64,
     last_error: Option<LastError>,
@@ -153,7 +152,7 @@ fn gauges(shared: &Shared) {
     metrics.store_bytes.set([], seen.totals.bytes as f64);
     metrics
         .store_capacity_bytes
-        .set([], seen.capacity.unwrap_or_default() as f64);
+        .set([], shared.store.fullness().capacity as f64);
     metrics.webhook_queue_length.set(
         [],
         seen.webhooks.iter().map(|w| w.queued).sum::<u64>() as f64,
@@ -210,7 +209,7 @@ pub(super) fn status(shared: &Shared) -> NodeStatus {
         draining,
         store: StoreStatus {
             bytes: seen.totals.bytes,
-            capacity: seen.capacity,
+            capacity: Some(shared.store.fullness().capacity).filter(|c| *c > 0),
             degraded: shared.store.degraded(),
         },
         rules,
