@@ -202,6 +202,7 @@ pub async fn start(
     let verbs = registry::Config {
         mesh: slice.topology.mesh.clone(),
         node: config.name.clone(),
+        negative: settings.negative,
     };
     let verbs = verbs.build(
         store.clone(),

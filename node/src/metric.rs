@@ -8,6 +8,8 @@ use runtime::metric::{Counter, Gauge, Histogram, Registry, SECONDS};
 /// All families. Cheap to clone.
 #[derive(Clone)]
 pub struct Metrics {
+    /// `regmesh_build_info{version}`: always 1.
+    pub build_info: Gauge<1>,
     /// `regmesh_requests_total{kind,outcome,code}`
     pub requests: Counter<3>,
     /// `regmesh_request_ttfb_seconds{kind}`
@@ -65,7 +67,10 @@ impl Metrics {
     #[must_use]
     pub fn new(registry: &Registry) -> Self {
         let r = registry;
+        let build_info = r.gauge("regmesh_build_info", "The program's version.", ["version"]);
+        build_info.set([env!("CARGO_PKG_VERSION")], 1.0);
         Self {
+            build_info,
             requests: r.counter(
                 "regmesh_requests_total",
                 "Requests answered.",

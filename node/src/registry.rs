@@ -4,7 +4,7 @@
 //! first where the repository belongs (`place`): nowhere but here, or under a rule. Decisions are pure and in files of their
 //! own: `freshness` (may a record be served), `verdict` (what a client gets when the upstream did not simply answer).
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use runtime::{Clock, Tasks};
@@ -49,6 +49,8 @@ pub struct Config {
     pub mesh: MeshName,
     /// This node.
     pub node: NodeName,
+    /// How long a 404 of an upstream is remembered.
+    pub negative: Duration,
 }
 
 /// A registry: every verb of the distribution-spec, over a store and the rules in force. Clones share it.
@@ -100,7 +102,7 @@ impl Config {
             copies,
             rules,
             events,
-            remembered: remembered::Remembered::new(clock.clone()),
+            remembered: remembered::Remembered::new(clock.clone(), self.negative),
             sightings: sighting::Sightings::new(clock.clone()),
             clock,
             checks: check::Checks::new(&tasks),

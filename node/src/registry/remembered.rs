@@ -18,8 +18,9 @@ use wire::{
 
 use crate::upstream;
 
-/// How long a 404 is remembered. Source: `spec/pull-through.md` step 4.
-const ABSENT_FOR: Duration = Duration::from_secs(10);
+/// How long a 404 is remembered where a test does not care. Source of the default: `spec/pull-through.md` step 4.
+#[cfg(test)]
+pub(super) const ABSENT_FOR: Duration = Duration::from_secs(10);
 /// How often a tag's check can be forced.
 const FORCED_EVERY: Duration = Duration::from_secs(1);
 /// How often serving one tag stale is told as an event.
@@ -47,6 +48,7 @@ struct Absent {
 /// All that is remembered.
 pub(super) struct Remembered {
     clock: Clock,
+    absent_for: Duration,
     absent: Cache<Absent, (Instant, upstream::Error)>,
     forced: Cache<(RepositoryName, Tag), Instant>,
     told: Cache<(RepositoryName, Tag), Instant>,
@@ -54,9 +56,10 @@ pub(super) struct Remembered {
 }
 
 impl Remembered {
-    pub(super) fn new(clock: Clock) -> Self {
+    pub(super) fn new(clock: Clock, absent_for: Duration) -> Self {
         Self {
             clock,
+            absent_for,
             absent: Cache::new(ENTRIES),
             forced: Cache::new(ENTRIES),
             told: Cache::new(ENTRIES),
@@ -92,7 +95,7 @@ impl Remembered {
         };
         if error.kind == upstream::error::Kind::Gone && !appears_any_time {
             let key = absent_key(rule, source, reference, asked);
-            let until = self.clock.now() + ABSENT_FOR;
+            let until = self.clock.now() + self.absent_for;
             self.absent.insert(key, (until, error.clone()));
         }
     }
@@ -188,7 +191,7 @@ mod tests {
     #[test]
     fn only_a_true_404_is_remembered_for_ten_seconds_and_for_its_method() {
         let clock = Clock::manual(0);
-        let remembered = Remembered::new(clock.clone());
+        let remembered = Remembered::new(clock.clone(), ABSENT_FOR);
         let (rule, source) = names();
         let reference = Reference::Tag(tag("1"));
         let ask = |asked| {
@@ -215,7 +218,7 @@ mod tests {
 
     #[test]
     fn what_becomes_known_clears_its_404() {
-        let remembered = Remembered::new(Clock::manual(0));
+        let remembered = Remembered::new(Clock::manual(0), ABSENT_FOR);
         let (rule, source) = names();
         let reference = Reference::Digest(Digest::sha256(b"a"));
         let gone = Error::gone("404");
@@ -230,7 +233,7 @@ mod tests {
 
     #[test]
     fn a_signatures_absence_is_never_remembered() {
-        let remembered = Remembered::new(Clock::manual(0));
+        let remembered = Remembered::new(Clock::manual(0), ABSENT_FOR);
         let (rule, source) = names();
         let reference = Reference::Tag(tag("sha256-abc.sig"));
         let gone = Error::gone("404");
@@ -245,7 +248,7 @@ mod tests {
     #[test]
     fn a_check_is_forced_at_most_once_a_second_per_tag() {
         let clock = Clock::manual(0);
-        let remembered = Remembered::new(clock.clone());
+        let remembered = Remembered::new(clock.clone(), ABSENT_FOR);
         let (_, repository) = names();
         assert!(remembered.may_force(&repository, &tag("1")));
         assert!(remembered.may_force(&repository, &tag("2")));
@@ -258,7 +261,7 @@ mod tests {
 
     #[test]
     fn a_refusal_is_counted_from_its_beginning_until_it_ends() {
-        let remembered = Remembered::new(Clock::manual(0));
+        let remembered = Remembered::new(Clock::manual(0), ABSENT_FOR);
         let (rule, repository) = names();
         assert_eq!(
             remembered.denied_since(&rule, &repository, WallTime(5)),

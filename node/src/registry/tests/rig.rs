@@ -105,6 +105,7 @@ impl Rig {
         let config = Config {
             mesh: mesh.parse().unwrap(),
             node: node.parse().unwrap(),
+            negative: crate::registry::remembered::ABSENT_FOR,
         };
         let registry = config.build(
             store.clone(),
