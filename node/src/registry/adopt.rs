@@ -159,6 +159,7 @@ impl Registry {
         head: Option<ManifestHead>,
     ) -> Result<Adopted, Error> {
         let version = version(&manifest);
+        let began = self.now();
         let recorded = self
             .in_time(self.record_tags(pull, &manifest, &bytes))
             .await;
@@ -168,7 +169,7 @@ impl Registry {
             self.inner.store.report("record", error);
             state.store_failed(&error.to_string(), self.now());
         } else {
-            state.pulled(self.now());
+            state.pulled(began);
         }
         Ok(Adopted {
             version,

@@ -159,6 +159,7 @@ impl Registry {
         joined: Joined,
     ) -> Result<BlobAnswer, Error> {
         let Joined { fill, collapsed } = joined;
+        let began = self.now();
         let opened = fill
             .opened()
             .await
@@ -170,7 +171,7 @@ impl Registry {
                 Err(error) => return Err(self.filled_badly(pull, wanted, error)),
             }
         }
-        pull.covered.active.state.pulled(self.now());
+        pull.covered.active.state.pulled(began);
         let mut provenance = self.forwarded(pull, filled(collapsed), Forward::Miss, collapsed);
         provenance.upstream_cache = opened.cache_status;
         if let Some(cache) = &mut provenance.cache {

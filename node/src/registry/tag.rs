@@ -79,7 +79,7 @@ impl Registry {
 
     /// A check is when a copy that lacks something tries again.
     async fn nudge_copy(&self, pull: Pull<'_>, record: &TagRecord) {
-        if record.complete.as_ref() != Some(&record.current) {
+        if self.inner.copies.queue_length() > 0 {
             let digest = &record.current.digest;
             self.inner.copies.wanted(pull.repository, digest).await;
         }

@@ -50,11 +50,14 @@ impl RuleState {
         facts.fail(refusal, detail, now);
     }
 
-    /// A pull passed whose content is not stored yet.
-    pub fn pulled(&self, now: WallTime) {
+    /// A pull passed whose content was not stored when it `began`; what was stored meanwhile is.
+    pub fn pulled(&self, began: WallTime) {
         let mut facts = self.lock();
+        if facts.last_store.is_some_and(|at| at >= began) {
+            return;
+        }
         facts.unstored_pulls = facts.unstored_pulls.saturating_add(1);
-        facts.unstored_since.get_or_insert(now);
+        facts.unstored_since.get_or_insert(began);
     }
 
     /// Content of this rule was stored.
@@ -95,5 +98,21 @@ impl RuleState {
         self.facts
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pull_whose_content_was_stored_before_it_was_counted_leaves_nothing_unstored() {
+        let state = RuleState::default();
+        state.stored(WallTime(20));
+        state.pulled(WallTime(10));
+        assert_eq!(state.facts().unstored_pulls, 0);
+        state.pulled(WallTime(30));
+        assert_eq!(state.facts().unstored_pulls, 1);
+        assert_eq!(state.facts().unstored_since, Some(WallTime(30)));
     }
 }
