@@ -73,13 +73,12 @@ pub enum Error {
     #[error("the topology has no node '{0}'")]
     NoSuchNode(NodeName),
     /// The data directory cannot be used.
-    #[error("the data directory {path} cannot be used")]
+    #[error("the data directory {path} cannot be used: {reason}")]
     Store {
         /// Which.
         path: String,
-        /// Why.
-        #[source]
-        source: store::Error,
+        /// Why; its text has its cause in it.
+        reason: store::Error,
     },
     /// The keys of its tokens cannot be used.
     #[error("the node's keys cannot be used")]
@@ -290,9 +289,9 @@ async fn open_store(
         upload_ttl: settings.upload_ttl,
         ..store::Config::new(path)
     };
-    let failed = |source| Error::Store {
+    let failed = |reason| Error::Store {
         path: path.display().to_string(),
-        source,
+        reason,
     };
     config
         .build(files, clock.clone(), tasks)

@@ -3,4 +3,3 @@
 //! Field names are camelCase and only ever added. Times are RFC 3339. `explain` and `doctor` have theirs beside `status`.
 
 pub mod status;
-pub mod verify;

@@ -157,18 +157,6 @@ fn gauges(shared: &Shared) {
         [],
         seen.webhooks.iter().map(|w| w.queued).sum::<u64>() as f64,
     );
-    for (op, count) in shared.store.errors() {
-        let counted = metrics.store_errors.get([op]);
-        metrics
-            .store_errors
-            .add([op], count.saturating_sub(counted));
-    }
-    for (reason, bytes) in shared.store.evicted() {
-        let counted = metrics.evicted_bytes.get([reason]);
-        metrics
-            .evicted_bytes
-            .add([reason], bytes.saturating_sub(counted));
-    }
     let cache = shared.store.cache_stats();
     metrics.memory_cache_bytes.set([], cache.bytes as f64);
     raise(&metrics.memory_cache_hits, [], cache.hits);
