@@ -2,7 +2,7 @@
 //!
 //! Nothing here judges regmesh; the promises are in `it/`. From the bottom up:
 //!
-//! - [`eventually`], [`gate`], [`content`], [`canary`]: waiting without sleeping for luck, bytes without memory, secrets to look for.
+//! - [`mod@eventually`], [`gate`], [`content`], [`canary`]: waiting without sleeping for luck, bytes without memory, secrets to look for.
 //! - [`server`]: HTTP/1.1 by hand, because a library would refuse to lie; it records every request.
 //! - [`origin`] with [`script`]: the scripted upstream; [`thief`], [`hook`], [`fault_proxy`]: the rest of a hostile world.
 //! - [`image`], [`client`]: fixed images, and a client that checks every digest.

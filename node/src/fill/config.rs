@@ -15,7 +15,7 @@ use crate::store::Store;
 /// How fills behave. All of it is bounded.
 #[derive(Clone)]
 pub struct Config {
-    /// Fills at once; beyond, callers get [`Error::Busy`].
+    /// Fills at once; beyond, callers get [`super::Error::Busy`].
     pub max: usize,
     /// A range that begins at most so far ahead of the front waits for it, in bytes.
     pub near: u64,
