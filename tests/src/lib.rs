@@ -7,8 +7,10 @@
 //! - [`origin`] with [`script`]: the scripted upstream; [`thief`], [`hook`], [`fault_proxy`]: the rest of a hostile world.
 //! - [`image`], [`client`]: fixed images, and a client that checks every digest.
 //! - [`process`], [`peer`]: the real binary, and the real programs of others.
+//! - [`bench`]: `regmesh-bench`, every figure of `spec/qualities.md` beside the peers'.
 //! - [`source`]: the workspace's own sources as something to be checked.
 
+pub mod bench;
 pub mod canary;
 pub mod client;
 pub mod content;

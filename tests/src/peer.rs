@@ -56,7 +56,8 @@ fn find(name: &str) -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
-fn program(name: &str) -> Result<PathBuf> {
+/// Where `name` is.
+pub(crate) fn program(name: &str) -> Result<PathBuf> {
     find(name).with_context(|| format!("{name} is not installed"))
 }
 

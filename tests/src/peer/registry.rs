@@ -9,6 +9,9 @@ use tempfile::TempDir;
 use crate::peer;
 use crate::process::{Process, free_port};
 
+const LOUD: &str = "{level: info, accesslog: {disabled: false}}";
+const QUIET: &str = "{level: error, accesslog: {disabled: true}}";
+
 pub struct DockerRegistry {
     process: Process,
     port: u16,
@@ -18,22 +21,32 @@ pub struct DockerRegistry {
 impl DockerRegistry {
     /// A registry to push to.
     pub async fn start() -> Result<Self> {
-        Self::with("").await
+        Self::with(LOUD, "").await
+    }
+
+    /// The same without a line for each request, for comparing speeds.
+    pub async fn quiet() -> Result<Self> {
+        Self::with(QUIET, "").await
+    }
+
+    /// A pull-through cache without a line for each request.
+    pub async fn quiet_proxy_of(upstream: &str) -> Result<Self> {
+        Self::with(QUIET, &format!("proxy: {{remoteurl: \"{upstream}\"}}\n")).await
     }
 
     /// A pull-through cache of `upstream` (a URL), the peer to compare with.
     pub async fn proxy_of(upstream: &str) -> Result<Self> {
-        Self::with(&format!("proxy: {{remoteurl: \"{upstream}\"}}\n")).await
+        Self::with(LOUD, &format!("proxy: {{remoteurl: \"{upstream}\"}}\n")).await
     }
 
-    async fn with(more: &str) -> Result<Self> {
+    async fn with(log: &str, more: &str) -> Result<Self> {
         let (dir, port) = (tempfile::tempdir()?, free_port());
         let config = dir.path().join("config.yml");
         let root = dir.path().join("data");
         fs::write(
             &config,
             format!(
-                "version: 0.1\nlog: {{level: info, accesslog: {{disabled: false}}}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\n  delete: {{enabled: true}}\nhttp: {{addr: \"127.0.0.1:{port}\"}}\n{more}",
+                "version: 0.1\nlog: {log}\nstorage:\n  filesystem: {{rootdirectory: {}}}\n  delete: {{enabled: true}}\nhttp: {{addr: \"127.0.0.1:{port}\"}}\n{more}",
                 root.display(),
             ),
         )?;
@@ -42,6 +55,10 @@ impl DockerRegistry {
         let url = format!("http://{}/v2/", registry.host());
         registry.process.is_ready_at(&url).await;
         Ok(registry)
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
     }
 
     /// `127.0.0.1:PORT`.
