@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use tokio::process::Command;
+use wire::media_type::ACCEPT_MANIFESTS;
 
 use crate::bench::usage::Meter;
 use crate::{peer, process::Process};
@@ -36,6 +37,8 @@ pub async fn get(server: Meter, url: &str, connections: u32, seconds: u32) -> Re
         format!("-d{seconds}s"),
         "--timeout=20s".to_owned(),
         "--latency".to_owned(),
+        "-H".to_owned(),
+        accept(),
         url.to_owned(),
     ];
     let (text, cpu) = measured(server, "wrk", &args, seconds).await?;
@@ -68,6 +71,8 @@ pub async fn head(server: Meter, url: &str, seconds: u32) -> Result<Load> {
         format!("-c{CONNECTIONS}"),
         format!("-t{seconds}"),
         "-n100000000".to_owned(),
+        "-H".to_owned(),
+        accept(),
         url.to_owned(),
     ];
     let (text, cpu) = measured(server, "ab", &args, seconds).await?;
@@ -77,6 +82,11 @@ pub async fn head(server: Meter, url: &str, seconds: u32) -> Result<Load> {
         cpu: cpu / load.requests.max(1.0),
         ..load
     })
+}
+
+/// What every client sends that knows OCI; docker-registry answers 404 for an OCI manifest without it.
+fn accept() -> String {
+    format!("Accept: {ACCEPT_MANIFESTS}")
 }
 
 /// Runs a generator; what it said, and the CPU seconds of the server meanwhile.

@@ -180,7 +180,9 @@ impl Node {
     fn read(value: &Value) -> Result<Self> {
         let text = |key: &str| -> Result<String> {
             let text = value[key].as_str();
-            Ok(text.with_context(|| format!("no {key}: {value}"))?.to_owned())
+            Ok(text
+                .with_context(|| format!("no {key}: {value}"))?
+                .to_owned())
         };
         let scheme = if text("endpoint")?.starts_with("https") {
             "https"

@@ -1,7 +1,7 @@
 //! What a process and its workers cost: CPU time and memory, from `/proc`.
 //!
-//! CPU time is the kernel's scaled sum of user and system time in ticks of 10 ms, over threads that have ended too; loads are long
-//! enough for that. Memory is added up over workers, which counts shared pages twice: to nginx's disadvantage, and it is no goal.
+//! CPU time is the scheduler's account of every thread, in nanoseconds, as long as no thread has ended; else the process's sum of
+//! user and system time, in ticks of 10 ms, which remembers those too. Memory is added up over workers, which counts shared pages twice: to nginx's disadvantage, and it is no goal.
 
 use std::fs;
 
@@ -23,8 +23,8 @@ impl Meter {
 
     /// CPU seconds so far.
     pub fn cpu(self) -> Result<f64> {
-        let ticks: Result<Vec<u64>> = self.pids().into_iter().map(ticks).collect();
-        Ok(ticks?.into_iter().sum::<u64>() as f64 / TICKS)
+        let seconds: Result<Vec<f64>> = self.pids().into_iter().map(cpu_of).collect();
+        Ok(seconds?.into_iter().sum())
     }
 
     /// Bytes resident now.
@@ -68,9 +68,21 @@ impl Meter {
     }
 }
 
-fn ticks(pid: u32) -> Result<u64> {
+fn cpu_of(pid: u32) -> Result<f64> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    ticks_of(&text).with_context(|| format!("/proc/{pid}/stat: {text}"))
+    let ticks = ticks_of(&text).with_context(|| format!("/proc/{pid}/stat: {text}"))?;
+    Ok((ticks as f64 / TICKS).max(scheduled(pid).unwrap_or_default()))
+}
+
+/// Seconds that the threads which live now have run. Source: `Documentation/scheduler/sched-stats.rst` of the kernel.
+fn scheduled(pid: u32) -> Result<f64> {
+    let mut nanoseconds = 0.0;
+    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let text = fs::read_to_string(thread?.path().join("schedstat"))?;
+        let run = text.split(' ').next().context("schedstat is empty")?;
+        nanoseconds += run.parse::<f64>()?;
+    }
+    Ok(nanoseconds / 1e9)
 }
 
 /// `utime + stime` of a line of `/proc/PID/stat`. The name in it may hold spaces and brackets.
