@@ -64,9 +64,9 @@ impl Config {
             names.extend((manifest.digest == image.digest).then(|| tag.to_owned()));
             for name in names {
                 fs::write(tree.join(format!("manifests/{name}")), &manifest.bytes)?;
-                write!(
+                writeln!(
                     places,
-                    "location = /v2/{repository}/manifests/{name} {{ default_type {}; add_header Docker-Content-Digest {}; }}\n",
+                    "location = /v2/{repository}/manifests/{name} {{ default_type {}; add_header Docker-Content-Digest {}; }}",
                     manifest.media_type, manifest.digest,
                 )?;
             }
