@@ -39,3 +39,25 @@ fn every_file_says_what_it_is_for() {
 fn modules_stand_beside_their_folders() {
     assert_none(no_mod_files(&Tree::workspace()));
 }
+
+#[test]
+fn every_example_validates() {
+    let dir = tests::source::root().join("examples");
+    let mut seen = 0;
+    for file in tests::canary::files_below(&dir) {
+        if file.extension().is_none_or(|extension| extension != "yaml") {
+            continue;
+        }
+        seen += 1;
+        let name = file.display().to_string();
+        let text = std::fs::read_to_string(&file).expect("an example can be read");
+        if let Err(problems) = topology::load(&[(name.clone(), text)]) {
+            let shown: Vec<String> = problems
+                .iter()
+                .map(|problem| problem.render(false))
+                .collect();
+            panic!("{name}:\n{}", shown.join("\n"));
+        }
+    }
+    assert!(seen > 0, "no examples in {}", dir.display());
+}

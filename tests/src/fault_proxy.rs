@@ -39,7 +39,7 @@ pub struct FaultProxy {
 }
 
 struct Path {
-    target: SocketAddr,
+    target: watch::Sender<Option<SocketAddr>>,
     weather: watch::Sender<Weather>,
     clock: Clock,
     connections: AtomicUsize,
@@ -49,12 +49,19 @@ struct Path {
 impl FaultProxy {
     /// A clear path to `target` on a port of its own.
     pub async fn to(target: SocketAddr) -> Self {
+        let proxy = Self::to_nowhere().await;
+        proxy.aim(target);
+        proxy
+    }
+
+    /// A port whose connections end at once until the path is aimed.
+    pub async fn to_nowhere() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let tasks = Tasks::new("fault proxy");
         let proxy = Self {
             address: listener.local_addr().unwrap(),
             path: Arc::new(Path {
-                target,
+                target: watch::Sender::new(None),
                 weather: watch::Sender::new(Weather::default()),
                 clock: Clock::system(),
                 connections: AtomicUsize::new(0),
@@ -77,6 +84,11 @@ impl FaultProxy {
 
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// Where new connections lead from now on.
+    pub fn aim(&self, target: SocketAddr) {
+        self.path.target.send_replace(Some(target));
     }
 
     pub fn change(&self, change: impl FnOnce(&mut Weather)) {
@@ -150,7 +162,10 @@ impl Path {
     async fn connect(&self, client: TcpStream) -> std::io::Result<()> {
         client.set_nodelay(true)?;
         let cut = self.take_cut();
-        let target = TcpStream::connect(self.target).await?;
+        let Some(target) = *self.target.borrow() else {
+            return Ok(());
+        };
+        let target = TcpStream::connect(target).await?;
         target.set_nodelay(true)?;
         let (client_read, client_write) = client.into_split();
         let (target_read, target_write) = target.into_split();

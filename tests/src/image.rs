@@ -83,6 +83,21 @@ impl Image {
         image.finish()
     }
 
+    /// An index of these manifests with what referrer lists hold, as the fallback tag does. They are not part of it.
+    pub fn list_of(manifests: &[&Manifest]) -> Self {
+        let entry = |manifest: &&Manifest| {
+            let (mut entry, value) = (manifest.descriptor(), manifest.json());
+            entry["artifactType"] = value["artifactType"].clone();
+            entry["annotations"] = value["annotations"].clone();
+            entry
+        };
+        let listed: Vec<Value> = manifests.iter().map(entry).collect();
+        let mut list = Parts::default();
+        let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": listed});
+        list.manifest(OCI_INDEX, &index);
+        list.finish()
+    }
+
     /// The manifest or index on top.
     pub fn top(&self) -> &Manifest {
         self.manifests.last().expect("an image has a manifest")

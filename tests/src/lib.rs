@@ -6,6 +6,7 @@
 //! - [`server`]: HTTP/1.1 by hand, because a library would refuse to lie; it records every request.
 //! - [`origin`] with [`script`]: the scripted upstream; [`thief`], [`hook`], [`fault_proxy`]: the rest of a hostile world.
 //! - [`image`], [`client`]: fixed images, and a client that checks every digest.
+//! - [`mesh`]: three tiers in this process, with all of the above around them.
 //! - [`process`], [`peer`]: the real binary, and the real programs of others.
 //! - [`bench`]: `regmesh-bench`, every figure of `spec/qualities.md` beside the peers'.
 //! - [`source`]: the workspace's own sources as something to be checked.
@@ -20,6 +21,7 @@ pub mod gate;
 pub mod gzip;
 pub mod hook;
 pub mod image;
+pub mod mesh;
 pub mod origin;
 pub mod peer;
 pub mod process;
@@ -35,6 +37,7 @@ pub use fault_proxy::FaultProxy;
 pub use gate::Gate;
 pub use hook::Hook;
 pub use image::Image;
+pub use mesh::Mesh;
 pub use origin::Origin;
 pub use script::{Cut, Fault, Script, When};
 pub use thief::Thief;

@@ -53,7 +53,10 @@ pub(super) async fn open(
     let addresses = (registry.local_addr(), pages.local_addr());
     registry.serve(http::router(rim), &tasks.child("registry"));
     // The operational listener outlives the registry's, so that a draining node can be watched.
-    pages.serve(operational(shared), &shared.tasks.child("operational"));
+    pages.serve(
+        operational(shared).router(),
+        &shared.tasks.child("operational"),
+    );
     Ok(addresses)
 }
 
@@ -98,7 +101,7 @@ async fn endpoint(own: &Node) -> SocketAddr {
     found.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::UNSPECIFIED, own.endpoint.port)))
 }
 
-fn operational(shared: &Arc<Shared>) -> axum::Router {
+fn operational(shared: &Arc<Shared>) -> Operational {
     let of = || Arc::clone(shared);
     let (report, sliced, draining, stored, asked) = (of(), of(), of(), of(), of());
     Operational::new(shared.families.clone(), move || {
@@ -119,5 +122,4 @@ fn operational(shared: &Arc<Shared>) -> axum::Router {
     })
     .shown("store", move || stored.store.degraded().map_or(Ok(()), Err))
     .shown("upstreams", move || status::unwell(&asked))
-    .router()
 }

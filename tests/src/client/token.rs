@@ -27,7 +27,7 @@ impl Client {
         Ok(self.basic().filter(|_| basic))
     }
 
-    fn basic(&self) -> Option<String> {
+    pub(super) fn basic(&self) -> Option<String> {
         let (user, password) = self.account.as_ref()?;
         Some(format!(
             "Basic {}",
