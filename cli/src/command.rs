@@ -97,9 +97,7 @@ pub fn log(global: &args::Global) -> anyhow::Result<telemetry::Guard> {
     let config = telemetry::Config {
         filter: global.log.clone(),
         service: "regmesh".to_owned(),
-        otlp_endpoint: std::env::var("OTEL_EXPORTER_OTLP_ENDPOINT")
-            .ok()
-            .filter(|e| !e.is_empty()),
+        otlp_endpoint: otlp_endpoint(),
         ..telemetry::Config::default()
     };
     telemetry::init(config).context("cannot start logging")
@@ -151,4 +149,12 @@ pub async fn drain(
         () = draining => {}
         () = again => output::words(global, "ended at once"),
     }
+}
+
+/// Where traces are sent, if anywhere: `OTEL_EXPORTER_OTLP_ENDPOINT`.
+#[must_use]
+pub fn otlp_endpoint() -> Option<String> {
+    std::env::var("OTEL_EXPORTER_OTLP_ENDPOINT")
+        .ok()
+        .filter(|endpoint| !endpoint.is_empty())
 }

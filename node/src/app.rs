@@ -233,6 +233,7 @@ pub async fn start(
         clock: clock.clone(),
         settings: http::Settings {
             upload_silence: settings.upload_silence,
+            traced: settings.traced,
         },
         in_flight: Limit::new("requests", settings.max_in_flight),
         uploads: Limit::new("uploads", settings.max_uploads),

@@ -13,6 +13,7 @@ use http::{
     header::{CONTENT_LENGTH, CONTENT_TYPE},
 };
 use runtime::{clock::Clock, limit::Limit, listener::Peer};
+use tracing::{Instrument, Span};
 use wire::{
     digest::Digest,
     name::{NodeName, RuleName},
@@ -50,12 +51,15 @@ use observe::Record;
 pub struct Settings {
     /// How long an upload's body may be silent.
     pub upload_silence: Duration,
+    /// Whether somebody collects traces: spans cost too much to be made for nobody.
+    pub traced: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         Self {
             upload_silence: Duration::from_secs(30),
+            traced: false,
         }
     }
 }
@@ -149,7 +153,14 @@ pub fn router(http: Arc<Http>) -> Router {
 
 async fn serve(State(http): State<Arc<Http>>, request: axum::extract::Request) -> Response {
     let (parts, body) = request.into_parts();
-    let record = Record::begin(&http, &parts);
+    let span = observe::span(&http, &parts);
+    answer(&http, parts, body, span.clone())
+        .instrument(span)
+        .await
+}
+
+async fn answer(http: &Arc<Http>, parts: http::request::Parts, body: Body, span: Span) -> Response {
+    let record = Record::begin(http, &parts, &span);
     let Some(view) = http.view.load_full() else {
         return record.unread(error::unavailable(
             "this node has no topology yet",
@@ -168,7 +179,7 @@ async fn serve(State(http): State<Arc<Http>>, request: axum::extract::Request) -
         Ok(parsed) => parsed,
         Err(refusal) => return record.unread(error::no_route(&refusal)),
     };
-    let Some(_permit) = permit(&http, &parsed.route) else {
+    let Some(_permit) = permit(http, &parsed.route) else {
         return record.unread(error::unavailable(
             "this node is busy",
             Duration::from_secs(1),
@@ -181,7 +192,7 @@ async fn serve(State(http): State<Arc<Http>>, request: axum::extract::Request) -
         Err(unknown) => return record.unread(error::oci(StatusCode::NOT_FOUND, &unknown)),
     };
     let record = record.route(&placed.route);
-    let mut answered = admitted(&http, &view, placed.route, &parts, body, &record).await;
+    let mut answered = admitted(http, &view, placed.route, &parts, body, &record).await;
     if let Some(namespace) = placed.namespace {
         header::set(
             answered.response.headers_mut(),

@@ -56,6 +56,8 @@ pub struct Settings {
     pub gc_grace: Duration,
     /// Bytes of the memory cache.
     pub memory_cache: u64,
+    /// Whether somebody collects traces; set with the exporter, not by name.
+    pub traced: bool,
 }
 
 impl Default for Settings {
@@ -86,6 +88,7 @@ impl Default for Settings {
             upload_ttl: seconds(24 * 3600),
             gc_grace: seconds(3600),
             memory_cache: 256 << 20,
+            traced: false,
         }
     }
 }

@@ -20,7 +20,7 @@ use tracing_subscriber::{EnvFilter, Layer, fmt, registry};
 mod line_writer;
 mod trace_context;
 
-pub use trace_context::{TRACEPARENT, TraceContext, begin};
+pub use trace_context::{TRACEPARENT, TraceContext, begin, link};
 
 use line_writer::LineWriter;
 

@@ -146,6 +146,7 @@ pub fn read(slice: control::publish::Slice) -> anyhow::Result<app::Slice> {
 pub fn settings(serve: &args::Serve) -> anyhow::Result<Settings> {
     let mut settings = Settings {
         memory_cache: serve.memory_cache,
+        traced: command::otlp_endpoint().is_some(),
         ..Settings::default()
     };
     for (name, value) in &serve.settings {

@@ -77,10 +77,15 @@ pub(super) struct Errand {
 }
 
 impl Errand {
-    pub(super) fn new(repository: RepositoryName, covered: Covered, info: &RequestInfo) -> Self {
+    pub(super) fn new(
+        repository: RepositoryName,
+        covered: Covered,
+        info: &RequestInfo,
+        trace: TraceContext,
+    ) -> Self {
         let request = Request {
             info: Arc::new(info.clone()),
-            trace: TraceContext::fresh(),
+            trace,
             hops: Hops::default(),
             no_cache: false,
         };

@@ -9,6 +9,8 @@ use std::{
 };
 
 use runtime::limit::Permit;
+use runtime::telemetry::{self, TraceContext};
+use tracing::Instrument;
 use wire::{digest::Digest, event::Action, repository::RepositoryName};
 
 use super::{
@@ -116,8 +118,14 @@ impl Copies {
         if !gather::is_here(&self.0.store, &job.repository, &job.root).await? {
             return self.drop_job(job).await;
         }
-        let errand = Errand::new(job.repository.clone(), covered, &job.request);
-        self.copy(job, &errand).await
+        // A trace of its own, linked to the pull's, which ended long ago when this is a late try.
+        let span = tracing::info_span!("copy", otel.kind = "internal", rule = %job.rule, repository = %job.repository);
+        if let Some(pull) = TraceContext::in_trace(&job.request.trace_id) {
+            telemetry::link(&span, pull);
+        }
+        let trace = telemetry::begin(&span, None);
+        let errand = Errand::new(job.repository.clone(), covered, &job.request, trace);
+        self.copy(job, &errand).instrument(span).await
     }
 
     /// Says why, and when to try again.

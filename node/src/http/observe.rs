@@ -8,8 +8,9 @@ use std::sync::{Arc, OnceLock};
 use axum::response::Response;
 use http::{HeaderMap, header, request::Parts};
 use identity::principal::Principal;
-use runtime::telemetry::TraceContext;
+use runtime::telemetry::{self, TraceContext};
 use tokio::time::Instant;
+use tracing::Span;
 use uuid::Uuid;
 use wire::{
     digest::Digest,
@@ -30,6 +31,22 @@ use crate::{
     store::metadata::record::RequestInfo,
 };
 
+/// The span of a request, by OpenTelemetry's conventions for HTTP servers; none where nobody collects traces.
+pub(super) fn span(http: &Http, parts: &Parts) -> Span {
+    if !http.settings.traced {
+        return Span::none();
+    }
+    tracing::info_span!(
+        "request",
+        otel.name = %parts.method,
+        otel.kind = "server",
+        http.request.method = %parts.method,
+        url.path = parts.uri.path(),
+        http.response.status_code = tracing::field::Empty,
+        regmesh.node = %http.node,
+    )
+}
+
 /// A request as it is logged and counted.
 #[derive(Clone)]
 pub(super) struct Record(Arc<Line>);
@@ -41,6 +58,7 @@ struct Line {
     method: http::Method,
     id: Uuid,
     trace: TraceContext,
+    span: Span,
     route: Option<Route>,
     principal: OnceLock<String>,
     answer: OnceLock<Answer>,
@@ -57,7 +75,7 @@ struct Answer {
 
 impl Record {
     /// Begins with the request's headers.
-    pub(super) fn begin(http: &Arc<Http>, parts: &Parts) -> Self {
+    pub(super) fn begin(http: &Arc<Http>, parts: &Parts, span: &Span) -> Self {
         let parent = parts
             .headers
             .get("traceparent")
@@ -69,7 +87,11 @@ impl Record {
             started: http.clock.now(),
             method: parts.method.clone(),
             id: Uuid::now_v7(),
-            trace: parent.map_or_else(TraceContext::fresh, |parent| parent.child()),
+            trace: match span.is_none() {
+                true => parent.map_or_else(TraceContext::fresh, |parent| parent.child()),
+                false => telemetry::begin(span, parent),
+            },
+            span: span.clone(),
             route: None,
             principal: OnceLock::new(),
             answer: OnceLock::new(),
@@ -175,6 +197,9 @@ impl Record {
                 .duration_since(self.0.started)
                 .as_secs_f64(),
         };
+        self.0
+            .span
+            .record("http.response.status_code", answer.status);
         let _ = self.0.answer.set(answer);
         if let Some(sent) = answered.sent {
             self.0.write(sent, false);

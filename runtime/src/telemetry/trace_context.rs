@@ -48,6 +48,13 @@ impl TraceContext {
         }
     }
 
+    /// Somewhere in the trace of these 32 hexadecimal digits, as [`TraceContext::trace_id_hex`] writes them; `None` when they are not.
+    #[must_use]
+    pub fn in_trace(hex: &str) -> Option<Self> {
+        let span: [u8; 8] = random_non_zero();
+        format!("00-{hex}-{}-01", Hex(&span)).parse().ok()
+    }
+
     /// The trace as 32 hexadecimal digits, for log lines.
     pub fn trace_id_hex(&self) -> String {
         Hex(&self.trace_id).to_string()
@@ -70,6 +77,11 @@ pub fn begin(span: &Span, incoming: Option<TraceContext>) -> TraceContext {
         return own.into();
     }
     incoming.map_or_else(TraceContext::fresh, |parent| parent.child())
+}
+
+/// Says that `span`, of a trace of its own, was caused by something in `other`: a copy by the pull that asked for it.
+pub fn link(span: &Span, other: TraceContext) {
+    span.add_link(other.into());
 }
 
 impl From<TraceContext> for SpanContext {

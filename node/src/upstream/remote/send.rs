@@ -194,7 +194,8 @@ impl Remote {
         let chain = on_behalf.hops.with(&self.config.mesh, &self.config.node);
         let mut request = request
             .header(hops::HEADER, chain.to_string())
-            .header(TRACEPARENT, on_behalf.trace.child().to_string());
+            // Our own span is the parent of whatever the upstream makes of it.
+            .header(TRACEPARENT, on_behalf.trace.to_string());
         if on_behalf.no_cache {
             request = request.header(header::CACHE_CONTROL, "no-cache");
         }
