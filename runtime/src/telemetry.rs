@@ -12,7 +12,7 @@ use opentelemetry::trace::TracerProvider;
 use opentelemetry_otlp::{ExporterBuildError, Protocol, SpanExporter, WithExportConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SdkTracerProvider;
-use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::filter::{LevelFilter, ParseError};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{EnvFilter, Layer, fmt, registry};
@@ -108,7 +108,10 @@ pub fn init(config: Config) -> Result<Guard, Error> {
         .transpose()?;
     let spans = traces.as_ref().map(|traces| {
         let tracer = traces.tracer("regmesh");
-        tracing_opentelemetry::layer().with_tracer(tracer)
+        // What the log leaves out is traced all the same.
+        tracing_opentelemetry::layer()
+            .with_tracer(tracer)
+            .with_filter(LevelFilter::INFO)
     });
     let format = match config.format {
         Format::Auto if io::stderr().is_terminal() => Format::Text,
@@ -116,9 +119,8 @@ pub fn init(config: Config) -> Result<Guard, Error> {
         Format::Json | Format::Text => config.format,
     };
     let subscriber = registry()
-        .with(filter)
         .with(spans)
-        .with(layer(format, lines.clone()));
+        .with(layer(format, lines.clone()).with_filter(filter));
     subscriber.try_init().map_err(Error::Started)?;
     Ok(Guard { lines, traces })
 }
