@@ -181,6 +181,25 @@ async fn every_kind_of_damage_is_seen() {
 
 /// T10, T13 for a manifest and its tag: whichever call to the disk fails or is the last, the store is whole, what was acknowledged
 /// is there, and trying again works.
+/// Until the format is written, there is nothing that a half-made database could have lost.
+#[tokio::test]
+async fn a_first_start_that_was_interrupted_is_no_damage() {
+    let dir = TempDir::new().unwrap();
+    let problems = || {
+        let report = verify(dir.path(), &Real).unwrap();
+        report.problems.len()
+    };
+    std::fs::write(dir.path().join(METADATA), b"").unwrap();
+    assert_eq!(problems(), 0);
+    std::fs::write(dir.path().join(FORMAT_FILE), b"1\n").unwrap();
+    assert_eq!(problems(), 1);
+    std::fs::remove_file(dir.path().join(FORMAT_FILE)).unwrap();
+    let content = file_of(dir.path(), &Digest::sha256(b"content"));
+    std::fs::create_dir_all(content.parent().unwrap()).unwrap();
+    std::fs::write(content, b"content").unwrap();
+    assert_eq!(problems(), 1);
+}
+
 #[tokio::test]
 async fn a_commit_that_fails_anywhere_leaves_a_whole_store() {
     for fault in [Fault::Stop, Fault::Error(std::io::ErrorKind::StorageFull)] {
