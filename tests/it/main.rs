@@ -1,9 +1,12 @@
 //! The promises of regmesh, one file each, and what keeps its code in shape.
 
 mod access;
+mod clients;
 mod collapse;
 mod conformance;
 mod copy;
+mod crash;
+mod disk_full;
 mod docs;
 mod drain;
 mod events;
@@ -11,6 +14,7 @@ mod gone;
 mod layers;
 mod lists;
 mod mismatch;
+mod power;
 mod pull_cold;
 mod pull_warm;
 mod range;
@@ -19,4 +23,8 @@ mod secrets;
 mod slow;
 mod stale;
 mod tag_race;
+mod terminate;
 mod tiers;
+
+/// The program that tests start, signal and kill.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_regmesh-under-test");

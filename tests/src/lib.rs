@@ -7,7 +7,8 @@
 //! - [`origin`] with [`script`]: the scripted upstream; [`thief`], [`hook`], [`fault_proxy`]: the rest of a hostile world.
 //! - [`image`], [`client`]: fixed images, and a client that checks every digest.
 //! - [`mesh`]: three tiers in this process, with all of the above around them.
-//! - [`process`], [`peer`]: the real binary, and the real programs of others.
+//! - [`process`], [`peer`]: any program as a process, and the real programs of others.
+//! - [`regmesh`], [`lab`]: the real binary, and one node of it whose disk a test may break; [`mount`]: disks to break.
 //! - [`bench`]: `regmesh-bench`, every figure of `spec/qualities.md` beside the peers'.
 //! - [`source`]: the workspace's own sources as something to be checked.
 
@@ -21,10 +22,13 @@ pub mod gate;
 pub mod gzip;
 pub mod hook;
 pub mod image;
+pub mod lab;
 pub mod mesh;
+pub mod mount;
 pub mod origin;
 pub mod peer;
 pub mod process;
+pub mod regmesh;
 pub mod script;
 pub mod server;
 pub mod source;
@@ -37,7 +41,9 @@ pub use fault_proxy::FaultProxy;
 pub use gate::Gate;
 pub use hook::Hook;
 pub use image::Image;
+pub use lab::Lab;
 pub use mesh::Mesh;
 pub use origin::Origin;
+pub use regmesh::Regmesh;
 pub use script::{Cut, Fault, Script, When};
 pub use thief::Thief;

@@ -11,12 +11,14 @@ use tokio::process::Command;
 
 use crate::process::Process;
 
+pub mod buildah;
 pub mod containerd;
 pub mod docker;
 pub mod podman;
 pub mod registry;
 pub mod skopeo;
 
+pub use buildah::Buildah;
 pub use containerd::Containerd;
 pub use docker::Docker;
 pub use podman::Podman;
@@ -56,8 +58,8 @@ fn find(name: &str) -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
-/// Where `name` is.
-pub(crate) fn program(name: &str) -> Result<PathBuf> {
+/// Where a program is, or an error that names it.
+pub fn program(name: &str) -> Result<PathBuf> {
     find(name).with_context(|| format!("{name} is not installed"))
 }
 

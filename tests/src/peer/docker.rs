@@ -49,9 +49,12 @@ impl Docker {
         self.run(&["rmi", reference]).await
     }
 
-    async fn run(&self, args: &[&str]) -> Result<String> {
+    /// Any command of `docker`; its configuration (what `login` writes) is private too.
+    pub async fn run(&self, args: &[&str]) -> Result<String> {
         let mut command = Command::new(peer::program("docker")?);
         command
+            .arg("--config")
+            .arg(self.dir.path().join("config"))
             .arg("-H")
             .arg(format!("unix://{}/s", self.dir.path().display()))
             .args(args);

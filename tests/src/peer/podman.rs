@@ -10,7 +10,10 @@ pub struct Podman(TempDir);
 
 impl Podman {
     pub fn new() -> Result<Self> {
-        Ok(Self(tempfile::tempdir()?))
+        let dir = tempfile::tempdir()?;
+        // It refuses to go on when what the environment names is not there.
+        std::fs::write(dir.path().join("auth.json"), "{}")?;
+        Ok(Self(dir))
     }
 
     pub async fn pull(&self, reference: &str) -> Result<String> {
@@ -23,7 +26,8 @@ impl Podman {
         self.run(&["rmi", "--force", reference]).await
     }
 
-    async fn run(&self, args: &[&str]) -> Result<String> {
+    /// Any command of `podman`; what `login` writes is private too.
+    pub async fn run(&self, args: &[&str]) -> Result<String> {
         let dir = self.0.path();
         let mut command = Command::new(peer::program("podman")?);
         command
@@ -31,6 +35,7 @@ impl Podman {
             .arg(dir.join("r"))
             .arg("--runroot")
             .arg(dir.join("s"));
+        command.env("REGISTRY_AUTH_FILE", dir.join("auth.json"));
         command.args(["--storage-driver", "vfs"]).args(args);
         peer::run(command).await
     }

@@ -61,6 +61,13 @@ impl Skopeo {
         Ok(())
     }
 
+    /// Any command of `skopeo`, with the credentials of its own `login`.
+    pub async fn run(&self, args: &[&str]) -> Result<String> {
+        let mut command = Command::new(peer::program("skopeo")?);
+        command.env("REGISTRY_AUTH_FILE", self.dir.path().join("auth.json"));
+        peer::run(with(command, args)).await
+    }
+
     fn copy(&self, tls: &str) -> Result<Command> {
         let mut command = Command::new(peer::program("skopeo")?);
         command.args([
