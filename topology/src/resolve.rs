@@ -39,6 +39,10 @@ impl Resolver {
         let mut this = Self::default();
         for rule in rules {
             this.targets.insert(&rule.target, Arc::clone(rule));
+        }
+        // One that is switched off serves what is stored, but only where no other could fill.
+        let (enabled, disabled): (Vec<_>, Vec<_>) = rules.iter().partition(|rule| rule.enabled);
+        for rule in enabled.into_iter().chain(disabled) {
             for (number, origin) in rule.origins.iter().enumerate() {
                 let ends = this.ends.entry(origin.host.clone()).or_default();
                 ends.insert(&origin.repositories, (Arc::clone(rule), number));

@@ -122,6 +122,23 @@ fn ns_chooses_the_rule_whose_chain_ends_there() {
 }
 
 #[test]
+fn ns_does_not_choose_a_rule_that_is_off_where_another_could_fill() {
+    let text = r#"
+mesh: contoso
+nodes: {hub: {endpoint: "https://hub.example"}}
+rules:
+  a-off: {on: hub, source: quay.io/*, target: old/*, enabled: false}
+  b-on: {on: hub, source: quay.io/*, target: new/*}
+"#;
+    let loaded = topology::load(&[("mesh".to_owned(), text.to_owned())]).expect("valid");
+    let hub = "hub".parse().expect("a name");
+    let resolver = Resolver::new(&loaded.topology.node(&hub).expect("the node").rules);
+    let tool = "org/tool".parse().expect("a repository");
+    let found = resolver.resolve_from("quay.io", &tool).expect("a rule");
+    assert_eq!(found.repository.as_str(), "new/org/tool");
+}
+
+#[test]
 fn a_fixed_rule_that_stands_before_a_wildcard_is_not_passed_by() {
     // At the hub library/nginx is ghcr.io's: asking for Docker Hub's by ns must not give another image under its name.
     assert_eq!(ns("hub", "docker.io", "library/nginx"), None);
