@@ -202,6 +202,8 @@ fn size(text: &str) -> Result<u64, String> {
 
 fn setting(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("a setting is NAME=VALUE")?;
+    let checked = node::settings::Settings::default().set(name, value);
+    checked.map_err(|error| error.to_string())?;
     Ok((name.to_owned(), value.to_owned()))
 }
 

@@ -44,11 +44,37 @@ pub fn complain(text: &str) {
 
 /// Prints an error with its causes.
 pub fn failure(error: &anyhow::Error) {
-    let _ = writeln!(io::stderr().lock(), "regmesh: {error:#}");
+    let _ = writeln!(io::stderr().lock(), "regmesh: {}", told(error));
+}
+
+/// The error and its causes, each said once: some errors name their cause in their own text.
+fn told(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.ends_with(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
 }
 
 /// Whether colours and bars make sense on stderr.
 #[must_use]
 pub fn is_lively(global: &Global) -> bool {
     !global.quiet && io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let error: anyhow::Result<()> = Err(anyhow::anyhow!("no such file"));
+        let error = error.context("the store failed: no such file");
+        let error = error.context("node hub cannot start").unwrap_err();
+        let expected = "node hub cannot start: the store failed: no such file";
+        assert_eq!(super::told(&error), expected);
+    }
 }
