@@ -17,7 +17,7 @@ use super::{
     header as headers,
 };
 use crate::{
-    registry::{BlobBody, Error},
+    registry::{BlobAnswer, BlobBody, Error},
     request::Request,
     store,
 };
@@ -35,13 +35,12 @@ pub(super) async fn get(
     meter: Arc<dyn Meter>,
 ) -> Result<Answered, Error> {
     if headers::unchanged(given, digest)
-        && http
+        && let Ok(answer) = http
             .registry
             .blob(repository, digest, ContentVerb::Head, None, request)
             .await
-            .is_ok()
     {
-        return Ok(Answered::status(StatusCode::NOT_MODIFIED));
+        return Ok(unchanged(answer));
     }
     let range = given
         .get(header::RANGE)
@@ -97,6 +96,17 @@ pub(super) async fn delete(
         .delete_blob(repository, digest, request)
         .await?;
     Ok(Answered::status(StatusCode::ACCEPTED))
+}
+
+/// 304, with the headers that the 200 would have had (RFC 9110 15.4.5).
+fn unchanged(answer: BlobAnswer) -> Answered {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NOT_MODIFIED;
+    let map = response.headers_mut();
+    headers::content(map, &answer.digest, MEDIA_TYPE, answer.size);
+    map.remove(header::CONTENT_LENGTH);
+    headers::provenance(map, &answer.provenance);
+    Answered::content(response, answer.provenance, Some(answer.digest), Some(0))
 }
 
 fn unreadable(http: &Http, error: &io::Error) -> Error {
