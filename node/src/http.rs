@@ -187,7 +187,7 @@ async fn answer(http: &Arc<Http>, parts: http::request::Parts, body: Body, span:
         ));
     };
     let Parsed { route, ns } = parsed;
-    let placed = match namespace::place(&view, route, ns.as_deref()) {
+    let placed = match namespace::place(&view, &http.registry, route, ns.as_deref()).await {
         Ok(placed) => placed,
         Err(unknown) => return record.unread(error::oci(StatusCode::NOT_FOUND, &unknown)),
     };

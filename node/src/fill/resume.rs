@@ -97,6 +97,7 @@ mod tests {
             refusal: Refusal::UpstreamUnavailable,
             detail: String::new(),
             status,
+            failed_at: None,
         }
     }
 

@@ -58,8 +58,14 @@ pub(super) fn response(error: &registry::Error, node: &NodeName, id: &str) -> Re
     if let Some(after) = error.retry_after() {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds(after)));
     }
-    if status.is_server_error() {
-        set(headers, FAILED, node.as_str());
+    // The tier next to the fault names itself, those below pass its name on: only it tries again.
+    match error.trouble() {
+        Some(trouble) => {
+            let failed_at = trouble.failed_at.as_deref().unwrap_or(node.as_str());
+            set(headers, FAILED, failed_at);
+        }
+        None if status.is_server_error() => set(headers, FAILED, node.as_str()),
+        None => {}
     }
     if let registry::Error::FilledByRule { .. } = error {
         headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, DELETE"));

@@ -10,6 +10,7 @@ use wire::{
 };
 
 use super::View;
+use crate::registry::Registry;
 
 /// A route with its repository on this node.
 pub(super) struct Placed {
@@ -20,7 +21,14 @@ pub(super) struct Placed {
 }
 
 /// Finds the repository; an `ns` that no rule covers is an unknown name.
-pub(super) fn place(view: &View, route: Route, ns: Option<&str>) -> Result<Placed, OciError> {
+///
+/// What was pushed to this node stays reachable: a default namespace, like a rule, never hides it.
+pub(super) async fn place(
+    view: &View,
+    registry: &Registry,
+    route: Route,
+    ns: Option<&str>,
+) -> Result<Placed, OciError> {
     let Some(named) = route.repository().filter(|_| is_read(&route)) else {
         return Ok(Placed {
             route,
@@ -53,8 +61,8 @@ pub(super) fn place(view: &View, route: Route, ns: Option<&str>) -> Result<Place
                 .and_then(|host| view.rules.resolver().resolve_from(host, named))
                 .map(|found| found.repository);
             let route = match found {
-                Some(found) => with_repository(route, found),
-                None => route,
+                Some(found) if !registry.holds_pushed(named).await => with_repository(route, found),
+                Some(_) | None => route,
             };
             Ok(Placed {
                 route,

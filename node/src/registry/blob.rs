@@ -14,7 +14,7 @@ use wire::{
 
 use super::{
     BlobAnswer, BlobBody, Error, Outcome, Provenance, Registry,
-    check::Shared,
+    check::{CHAINS, Shared},
     place::{Place, Pull},
     remembered::Asked,
     visible::Visible,
@@ -97,8 +97,17 @@ impl Registry {
             }
             return wanted.stored(content, provenance);
         }
-        let joined = self.fill(pull, wanted.digest).await?;
-        self.filling(pull, wanted, joined).await
+        let mut left = CHAINS;
+        loop {
+            left = left.saturating_sub(1);
+            let joined = self.fill(pull, wanted.digest).await?;
+            let collapsed = joined.collapsed;
+            match self.filling(pull, wanted, joined).await {
+                // The chain of whoever began the fill went in a circle: see `share`.
+                Err(Error::Loop { .. }) if collapsed && left > 0 => {}
+                done => return done,
+            }
+        }
     }
 
     async fn found_blob(

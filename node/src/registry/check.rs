@@ -28,6 +28,9 @@ pub(super) const QUESTIONS: usize = 4096;
 /// How often at most a record that is checked on every pull has its time of check written.
 const WRITTEN_EVERY: Duration = Duration::from_secs(1);
 
+/// How many chains of others that go in a circle one question waits for, before it believes that its own does.
+pub(super) const CHAINS: usize = 4;
+
 /// A rule of one slice: the address of the object, which whoever uses it as a key holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct RuleId(usize);
@@ -114,7 +117,8 @@ impl<T> Shared<T> {
     }
 }
 
-/// Joins the run for `key` or starts it.
+/// Joins the run for `key` or starts it. That the chain of whoever began it goes in a circle says nothing about ours: anybody can
+/// write a node's name into a header, and a refused chain is to fail nobody else.
 pub(super) async fn share<K, T, F, Fut>(
     runs: &Single<K, Result<T, Error>>,
     key: K,
@@ -126,17 +130,20 @@ where
     F: FnOnce() -> Fut,
     Fut: Future<Output = Result<T, Error>> + Send + 'static,
 {
-    let mut began_here = false;
-    let ended = runs.run(key, || {
-        began_here = true;
-        make()
-    });
-    // That nobody could be asked for want of room is like any upstream that cannot be asked: stale, or 503.
-    let lost = |error| Err(Error::away(format!("this node could not ask: {error}")));
-    let answer = ended.await.unwrap_or_else(lost);
-    Shared {
-        answer,
-        collapsed: !began_here,
+    let mut make = Some(make);
+    let mut left = CHAINS;
+    loop {
+        left = left.saturating_sub(1);
+        let begin = || make.take().expect("a run that began here ends the loop")();
+        let ended = runs.run(key.clone(), begin).await;
+        // That nobody could be asked for want of room is like any upstream that cannot be asked: stale, or 503.
+        let lost = |error| Err(Error::away(format!("this node could not ask: {error}")));
+        let answer = ended.unwrap_or_else(lost);
+        let collapsed = make.is_some();
+        let looped = answer.as_ref().is_err_and(|error| error.kind == Kind::Loop);
+        if !(looped && collapsed && left > 0) {
+            return Shared { answer, collapsed };
+        }
     }
 }
 

@@ -139,8 +139,10 @@ pub struct Trouble {
     pub rule: RuleName,
     /// As whom it asks: `identity NAME`, `credential set NAME` or `anonymous`.
     pub identity: String,
-    /// The upstream: the tier that failed, as this node sees it.
+    /// The upstream, as this node sees it.
     pub upstream: String,
+    /// The node further up that says it failed or was refused, where it is not this one.
+    pub failed_at: Option<String>,
     /// The refusal's name.
     pub refusal: Refusal,
     /// What was seen; no secret.
@@ -280,6 +282,7 @@ fn of_trouble(trouble: &Trouble) -> Value {
         "rule": trouble.rule,
         "identity": trouble.identity,
         "upstream": trouble.upstream,
+        "failedAt": trouble.failed_at,
         "reason": trouble.detail,
         "status": trouble.status,
         "platform": trouble.platform.as_ref().map(ToString::to_string),

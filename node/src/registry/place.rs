@@ -10,6 +10,8 @@ use std::sync::Arc;
 use topology::model::rule::{Authentication, Rule};
 use wire::{
     cache_status::{CacheStatus, Outcome as CacheOutcome},
+    pattern::Pattern,
+    refusal::Refusal,
     repository::RepositoryName,
     time::WallTime,
 };
@@ -102,6 +104,14 @@ impl Registry {
         }
     }
 
+    /// Whether clients pushed into this very repository. While that cannot be read, that nobody did.
+    pub async fn holds_pushed(&self, repository: &RepositoryName) -> bool {
+        let exactly = Pattern::Exact(repository.clone());
+        let metadata = self.inner.store.metadata();
+        let found = self.or_stream(metadata.pushed_repository(&exactly)).await;
+        found.is_some()
+    }
+
     /// That clients write to a repository; or which rule fills it instead.
     pub(super) fn writable(&self, repository: &RepositoryName) -> Result<(), Error> {
         match self.place_now(repository) {
@@ -153,12 +163,22 @@ pub(super) fn trouble(covered: &Covered, error: &upstream::Error) -> Arc<Trouble
         rule: active.rule.name.clone(),
         identity: identity(&active.rule.authentication),
         upstream: active.upstream.name().to_owned(),
+        failed_at: error.failed_at.clone(),
         refusal: error.refusal,
-        detail: error.detail.clone(),
+        detail: told(error),
         status: error.status,
         retry_after: error.retry_after(),
         platform: None,
     })
+}
+
+/// What a client is told of it. The place of a secret is for the rule's status, not for whoever pulls.
+fn told(error: &upstream::Error) -> String {
+    if error.refusal == Refusal::SecretUnavailable {
+        "the credential cannot be read".to_owned()
+    } else {
+        error.detail.clone()
+    }
 }
 
 fn identity(authentication: &Authentication) -> String {

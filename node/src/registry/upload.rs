@@ -77,6 +77,7 @@ impl Registry {
         S: Stream<Item = Result<Bytes, E>> + Send,
         E: Display,
     {
+        self.writable(repository)?;
         let (_, upload) = self.grow(id, repository, expected, body).await?;
         Ok(upload)
     }
@@ -162,12 +163,13 @@ impl Registry {
     /// How far an upload is.
     ///
     /// # Errors
-    /// `UploadUnknown`, `Store`.
+    /// `FilledByRule`, `UploadUnknown`, `Store`.
     pub async fn upload_status(
         &self,
         id: Uuid,
         repository: &RepositoryName,
     ) -> Result<Upload, Error> {
+        self.writable(repository)?;
         Ok(upload_of(&self.upload_record(id, repository).await?))
     }
 

@@ -19,6 +19,8 @@ pub struct Error {
     pub detail: String,
     /// The upstream's status, where there was one.
     pub status: Option<u16>,
+    /// The node further up that says it failed, or was refused; the upstream itself otherwise.
+    pub failed_at: Option<String>,
 }
 
 /// The shortest and the longest `Retry-After` that is honoured. Source: `spec/pull-through.md`, "Time and failure".
@@ -33,6 +35,7 @@ impl Error {
             refusal,
             detail: wire::oci_error::clean(detail.as_ref()),
             status: None,
+            failed_at: None,
         }
     }
 
@@ -40,6 +43,13 @@ impl Error {
     #[must_use]
     pub fn with_status(mut self, status: u16) -> Self {
         self.status = Some(status);
+        self
+    }
+
+    /// The same with the node further up that says it was there.
+    #[must_use]
+    pub fn with_failed_at(mut self, node: Option<String>) -> Self {
+        self.failed_at = node;
         self
     }
 
@@ -91,7 +101,7 @@ impl Error {
             retry_after: Some(wait),
         };
         let detail = format!("not asked again yet: {}", self.detail);
-        Self::new(kind, self.refusal, detail)
+        Self::new(kind, self.refusal, detail).with_failed_at(self.failed_at.clone())
     }
 
     /// When it makes sense to ask again, if it said so.

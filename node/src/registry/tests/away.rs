@@ -2,9 +2,9 @@
 
 use std::{future::pending, time::Duration};
 
-use futures_util::FutureExt;
+use futures_util::{FutureExt, future::join};
 use topology::model::rule::{Allowance, WhenGone};
-use wire::{event::Action, oci_error::Code, route::ContentVerb};
+use wire::{event::Action, oci_error::Code, refusal::Refusal, route::ContentVerb};
 
 use super::rig::{Rig, check_after, request, settled};
 use crate::{
@@ -212,6 +212,56 @@ async fn a_request_that_was_here_before_is_a_508_before_anything_is_asked() {
         );
     }
     assert_eq!(rig.origin.total(), calls);
+}
+
+/// `reference/protocols.md` 8.16: anybody can write a node's name into the header.
+#[tokio::test]
+async fn a_chain_that_goes_in_a_circle_fails_nobody_elses_wait() {
+    let rig = Rig::new();
+    let looped = upstream::Error::looped("region answers 508");
+    for (verb, tag) in [(Verb::HeadManifest, "1"), (Verb::GetManifest, "2")] {
+        let image = rig.publish(tag, tag);
+        rig.origin.fail(verb, 1, looped.clone());
+        let gate = rig.origin.gate(verb);
+        let mut pulls = Box::pin(join(rig.get(tag), rig.get(tag)));
+        assert!((&mut pulls).now_or_never().is_none());
+        gate.open();
+        let (forged, honest) = pulls.await;
+        assert!(matches!(forged, Err(Error::Loop { .. })), "{verb:?}");
+        assert_eq!(honest.unwrap().digest, image.digest, "{verb:?}");
+    }
+    let image = rig.publish("3", "3");
+    rig.origin.fail(Verb::GetBlob, 1, looped);
+    let gate = rig.origin.gate(Verb::GetBlob);
+    let get = || rig.blob("mirror/app", &image.layer, None);
+    let mut pulls = Box::pin(join(get(), get()));
+    assert!((&mut pulls).now_or_never().is_none());
+    gate.open();
+    let (forged, honest) = pulls.await;
+    assert!(matches!(forged, Err(Error::Loop { .. })));
+    assert_eq!(honest.unwrap().digest, image.layer);
+}
+
+#[tokio::test]
+async fn where_a_secret_should_be_is_for_the_status_and_not_for_whoever_pulls() {
+    let rig = Rig::new();
+    let detail = "the credential cannot be read: file /run/secrets/hub: entity not found";
+    let kind = upstream::error::Kind::Away { retry_after: None };
+    rig.origin.fail_all(&upstream::Error::new(
+        kind,
+        Refusal::SecretUnavailable,
+        detail,
+    ));
+    let error = rig.get("1").await.unwrap_err();
+    let told = String::from_utf8(error.envelope().to_body()).unwrap();
+    assert!(
+        told.contains("SECRET_UNAVAILABLE") && !told.contains("/run"),
+        "{told}"
+    );
+    let rules = rig.rules.load();
+    let active = rules.get(&"mirror".parse().unwrap()).unwrap();
+    let known = format!("{:?}", active.state.facts());
+    assert!(known.contains("/run/secrets/hub"), "{known}");
 }
 
 #[tokio::test]

@@ -119,6 +119,33 @@ async fn what_was_pushed_can_be_pulled() {
 }
 
 #[tokio::test]
+async fn every_step_of_an_upload_into_a_rules_repository_names_the_rule() {
+    let rig = Rig::new();
+    let (id, covered) = (rig.begin().await, name("mirror/app"));
+    let registry = &rig.registry;
+    let chunk = registry
+        .append_upload(id, &covered, None, body("abc"))
+        .await;
+    let status = registry.upload_status(id, &covered).await;
+    for answer in [chunk, status] {
+        let error = answer.unwrap_err();
+        assert!(matches!(&error, Error::FilledByRule { rule, .. } if rule.as_str() == "mirror"));
+    }
+}
+
+/// So that a default namespace does not stand before it.
+#[tokio::test]
+async fn a_repository_that_clients_pushed_into_is_known() {
+    let rig = Rig::new();
+    let (repository, digest) = (name(REPOSITORY), Digest::sha256(b"abc"));
+    assert!(!rig.registry.holds_pushed(&repository).await);
+    let pushed = rig.registry.push_blob(&repository, &digest, body("abc"));
+    pushed.await.unwrap();
+    assert!(rig.registry.holds_pushed(&repository).await);
+    assert!(!rig.registry.holds_pushed(&name("mirror/app")).await);
+}
+
+#[tokio::test]
 async fn chunks_come_in_order_and_make_the_blob() {
     let rig = Rig::new();
     let (id, repository) = (rig.begin().await, name(REPOSITORY));

@@ -29,6 +29,11 @@ impl Answer {
         self.headers().get(name)?.to_str().ok()
     }
 
+    /// Whether a node says that the fault lies with it or further up.
+    pub(super) fn failed_at_a_node(&self) -> bool {
+        self.headers().contains_key(super::send::FAILED)
+    }
+
     pub(super) fn challenges(&self) -> Vec<Challenge> {
         let lines = self.headers().get_all(header::WWW_AUTHENTICATE);
         Challenge::parse(lines.iter().filter_map(|line| line.to_str().ok()))

@@ -57,7 +57,9 @@ pub(super) fn error(refusing: &Refusing, profile: &Profile, upstream: &str) -> E
         407 | 408 | 425 | 500..=599 => away(),
         _ => Error::wrong(detail),
     };
-    error.with_status(status)
+    error
+        .with_status(status)
+        .with_failed_at(refusing.failed.clone())
 }
 
 fn elsewhere(refusing: &Refusing, detail: &str) -> Error {

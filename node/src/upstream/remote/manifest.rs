@@ -83,6 +83,8 @@ async fn told(
             Ok(head.map_or(Told::TooLittle, Told::Head))
         }
         405 | 501 => Ok(Told::TooLittle),
+        // A node means it, and says in a header where it failed: asking for its words would be asked again at each tier.
+        403 | 404 if answer.failed_at_a_node() => Err(remote.refusal(answer).await),
         404 if !answer.elsewhere && !remote.head_knows_absence.load(Ordering::Relaxed) => {
             Ok(Told::Perhaps(remote.refusal(answer).await))
         }

@@ -34,7 +34,7 @@ use crate::{
 };
 
 /// Says which node failed; see `http/header.rs`.
-const FAILED: HeaderName = HeaderName::from_static("x-regmesh-failed");
+pub(super) const FAILED: HeaderName = HeaderName::from_static("x-regmesh-failed");
 /// Requests to the registry for one question.
 const MAX_REQUESTS: u32 = 3;
 
@@ -83,7 +83,7 @@ impl Remote {
                 continue;
             }
             let (failed, says_when) = (
-                answer.headers().contains_key(FAILED),
+                answer.failed_at_a_node(),
                 answer.headers().contains_key(header::RETRY_AFTER),
             );
             let status = answer.status().as_u16();
@@ -108,10 +108,12 @@ impl Remote {
         answer.map_err(|failure| failure.error)
     }
 
-    /// Whether a fresh token may turn this answer into another one.
+    /// Whether a fresh token may turn this answer into another one. Not when a node tells of a refusal further up: it was tried
+    /// there, next to the fault, and every tier that tries once more doubles what the origin gets.
     fn wants_a_token(&self, answer: &Answer) -> bool {
         let cached = answer.token_was_cached();
         !answer.elsewhere
+            && !answer.failed_at_a_node()
             && match answer.status().as_u16() {
                 401 => true,
                 403 => cached,

@@ -148,6 +148,24 @@ async fn a_heads_403_gets_its_words_from_one_get_and_three_requests_are_all() {
     assert_eq!(seen[4..], ["HEAD 1", "GET token", "HEAD 1", "GET 1"]);
 }
 
+/// T26: every tier that tried once more would double what the origin gets.
+#[tokio::test]
+async fn what_a_node_was_refused_further_up_is_not_asked_again() {
+    for status in [403, 404] {
+        let script = move |seen: &Seen| match seen.target.starts_with("/token") {
+            true => Reply::ok("application/json", r#"{"token":"t"}"#),
+            false if seen.header("authorization").is_none() => challenge(seen, ""),
+            false => Reply::status(status).and("X-Regmesh-Failed", "hub"),
+        };
+        let rig = Rig::new(script).await;
+        rig.head("1").await.unwrap_err();
+        let first = rig.seen().len();
+        let error = rig.head("1").await.unwrap_err();
+        assert_eq!(rig.seen()[first..], ["HEAD 1"], "{status}");
+        assert_eq!(error.failed_at.as_deref(), Some("hub"));
+    }
+}
+
 #[tokio::test]
 async fn a_registry_that_refuses_head_alone_is_asked_by_get() {
     let rig = Rig::new(|seen| match seen.method.as_str() {
