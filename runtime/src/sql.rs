@@ -95,7 +95,11 @@ impl Sqlite {
             let _turn = turn;
             inner.query(query)
         });
-        run.await.unwrap_or(Err(Error::Panicked))
+        run.await.unwrap_or_else(|error| match error.is_panic() {
+            true => Err(Error::Panicked),
+            // The runtime ends, and the pool with it.
+            false => Err(Error::Closed),
+        })
     }
 
     /// Runs `query` here and now with a read-only connection. For point lookups: it blocks the calling thread, and never waits for

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use tokio_util::sync::CancellationToken;
 use wire::{digest::Digest, time::WallTime};
 
 use crate::store::{
@@ -23,11 +24,15 @@ const MAX: usize = 256;
 
 /// The leftovers, by digest, with their lengths in bytes.
 #[derive(Debug, Default)]
-pub(super) struct Leftovers(Mutex<HashMap<Digest, u64>>);
+pub(super) struct Leftovers {
+    map: Mutex<HashMap<Digest, u64>>,
+    found: CancellationToken,
+}
 
 impl Leftovers {
-    /// Looks for those of an earlier process.
+    /// Looks for those of an earlier process. To be called once, at start.
     pub(super) async fn find(&self, store: &Store, now: WallTime) {
+        let _found = self.found.clone().drop_guard();
         let stages = match store.blobs().stages().await {
             Ok(stages) => stages,
             Err(error) => return store.report("stages", &error),
@@ -40,6 +45,12 @@ impl Leftovers {
         for (digest, length) in keep {
             map.entry(digest).or_insert(length);
         }
+    }
+
+    /// Waits until those of an earlier process are known. A fill that began before would neither use its leftover nor be told from
+    /// it, and lose its file to `find`.
+    pub(super) async fn found(&self) {
+        self.found.cancelled().await;
     }
 
     /// The one of this digest, now the caller's.
@@ -67,7 +78,7 @@ impl Leftovers {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Digest, u64>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.map.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -117,7 +117,10 @@ async fn begin(fill: &Fill) -> Start {
         stage: None,
         have: 0,
     };
-    if fill.shared.leftovers.take(&fill.origin.digest).is_none() {
+    let shared = &fill.shared;
+    let found = shared.leftovers.found();
+    let looked = shared.clock.timeout(shared.config.disk_patience, found);
+    if looked.await.is_err() || shared.leftovers.take(&fill.origin.digest).is_none() {
         return none;
     }
     let Ok(stage) = stage(fill).await else {
