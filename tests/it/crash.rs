@@ -3,6 +3,8 @@
 //! `regmesh verify` is the oracle after each death; the next start must serve. SIGKILL proves order and recovery, never flushing:
 //! that is `power.rs`.
 
+use std::fs;
+
 use tests::eventually::{BOUND, eventually};
 use tests::lab::HUB;
 use tests::{Fault, Gate, Image, Lab, Script, When};
@@ -74,6 +76,20 @@ async fn a_killed_fill_goes_on_where_it_stood_after_a_polite_end() {
     let gate = hold_half(&lab, &image);
     node.client(HUB).manifest("up/team/app", "1").await.unwrap();
     gate.reached().await;
+    // What the origin has sent is not yet what the node has written.
+    eventually("a part of the layer is on the disk", || {
+        let lengths = lab
+            .leftovers()
+            .iter()
+            .map(|file| fs::metadata(file).map_or(0, |it| it.len()))
+            .collect::<Vec<_>>();
+        if lengths.iter().any(|length| *length > 3 << 20) {
+            Ok(())
+        } else {
+            Err(lengths)
+        }
+    })
+    .await;
     node.end().await;
     gate.open();
     let before = lab.origin.record().len();
