@@ -9,7 +9,7 @@
 //! - [`mesh`]: three tiers in this process, with all of the above around them.
 //! - [`process`], [`peer`]: any program as a process, and the real programs of others.
 //! - [`regmesh`], [`lab`]: the real binary, and one node of it whose disk a test may break; [`mount`]: disks to break.
-//! - [`bench`]: `regmesh-bench`, every figure of `spec/qualities.md` beside the peers'.
+//! - [`mod@bench`]: `regmesh-bench`, every figure of `spec/qualities.md` beside the peers'.
 //! - [`source`]: the workspace's own sources as something to be checked.
 
 pub mod bench;
