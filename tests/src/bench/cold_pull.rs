@@ -1,7 +1,8 @@
 //! A cold pull of 12 layers of 20 MB: by skopeo straight from the origin, through one node, two and three; and by twelve curls at
 //! once, which saturate loopback where skopeo does not.
 //!
-//! The origin is Debian's docker-registry, and nginx once more, which leaves no slack to hide in.
+//! The origin is Debian's docker-registry; nginx, which leaves no slack to hide in; and nginx at 25 MB/s a connection, as origins
+//! beyond loopback are: at full speed the processors are the limit, and a wall time says only how much CPU all of them need.
 
 use anyhow::Result;
 
@@ -30,6 +31,12 @@ pub async fn run(world: &World) -> Result<Vec<Figure>> {
         .await?;
     let mut figures = by_skopeo(world, "docker-registry", &registry.host()).await?;
     figures.extend(by_skopeo(world, "nginx", &site.host()).await?);
+    let limited = site::Config {
+        limit: Some(25_000_000),
+        ..site::Config::default()
+    };
+    let limited = limited.start(world, REPOSITORY, TAG, &image).await?;
+    figures.extend(by_skopeo(world, "nginx at 25 MB/s", &limited.host()).await?);
     figures.extend(by_streams(world, &image, "docker-registry", &registry.host()).await?);
     figures.extend(by_streams(world, &image, "nginx", &site.host()).await?);
     Ok(figures)

@@ -16,6 +16,7 @@ pub async fn describe(world: &World) -> Value {
         "cores": std::thread::available_parallelism().map_or(0, usize::from),
         "memoryMiB": memory(),
         "kernel": kernel(),
+        "load": load(),
         "regmesh": match &world.options.regmesh {
             Some(program) => first_line(program.display().to_string(), &["--version"]).await,
             None => "not there".to_owned(),
@@ -81,6 +82,12 @@ fn memory() -> u64 {
     let kib =
         field(&text, "MemTotal").and_then(|value| value.split(' ').next()?.parse::<u64>().ok());
     kib.unwrap_or_default() / 1024
+}
+
+/// What else the machine did when the run began: runnable processes, averaged over 1, 5 and 15 minutes.
+fn load() -> String {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').take(3).collect::<Vec<_>>().join(" ")
 }
 
 fn kernel() -> String {
