@@ -76,7 +76,7 @@ impl Registry {
         share(&self.inner.adoptions.0, question, work).await
     }
 
-    /// Adopts whatever the upstream answers to a GET by tag: for one whose HEAD does not tell the truth.
+    /// Adopts whatever the upstream answers to a GET by tag: for a digest that vanished between HEAD and GET.
     pub(super) async fn adopt_tag(&self, pull: Pull<'_>, tag: &Tag) -> Shared<Adopted> {
         let reference = Reference::Tag(tag.clone());
         if let Some(absent) = self.absent(pull, &reference, Asked::GetManifest) {

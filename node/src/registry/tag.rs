@@ -62,7 +62,10 @@ impl Registry {
             (Ok(seen), known) => {
                 Box::pin(self.moved(pull, tag, known, &seen, checked.collapsed, verb)).await
             }
-            (Err(error), known) => Box::pin(self.unanswered(pull, tag, known, error, verb)).await,
+            // A 404 is final: whether HEADs tell the truth there is the upstream's to find out (T21).
+            (Err(error), known) => {
+                Box::pin(self.fall_back(pull, tag, known, &error, false, verb)).await
+            }
         }
     }
 
@@ -149,35 +152,6 @@ impl Registry {
             }
             Err(error) => self.fall_back(pull, tag, known, &error, true, verb).await,
         }
-    }
-
-    /// The check had no answer, or that there is no such tag. A 404 to HEAD is not believed for a GET: some registries tell
-    /// only those the truth.
-    async fn unanswered(
-        &self,
-        pull: Pull<'_>,
-        tag: &Tag,
-        known: Option<Known>,
-        error: upstream::Error,
-        verb: ContentVerb,
-    ) -> Result<ManifestAnswer, Error> {
-        if error.kind == Kind::Gone && known.is_none() && verb == ContentVerb::Get {
-            let began = self.now();
-            let Shared { answer, collapsed } = self.adopt_tag(pull, tag).await;
-            return match answer {
-                Ok(adopted) => {
-                    let mut provenance =
-                        self.forwarded(pull, filled(collapsed), Forward::Miss, collapsed);
-                    provenance.age = adopted
-                        .head
-                        .as_ref()
-                        .map(|head| head.age + age(began, self.now()));
-                    Ok(answer_adopted(&adopted, verb, provenance))
-                }
-                Err(error) => self.fall_back(pull, tag, None, &error, false, verb).await,
-            };
-        }
-        self.fall_back(pull, tag, known, &error, false, verb).await
     }
 
     /// What is stored, or a refusal, as the verdict says.

@@ -309,13 +309,26 @@ async fn only_a_404_is_remembered() {
 }
 
 #[tokio::test]
-async fn an_upstream_that_denies_only_heads_is_asked_by_get() {
+async fn a_404_of_the_upstream_is_asked_for_once() {
+    let rig = Rig::new();
+    let error = rig.get("1").await.unwrap_err();
+    assert!(matches!(error, Error::ManifestUnknown { .. }), "{error}");
+    assert_eq!(
+        (rig.origin.count(Verb::HeadManifest), rig.origin.total()),
+        (1, 1),
+        "a second opinion is the upstream's own to ask for"
+    );
+}
+
+#[tokio::test]
+async fn a_digest_that_vanishes_between_head_and_get_is_looked_for_by_its_tag() {
     let rig = Rig::new();
     let image = rig.publish("1", "a");
     rig.origin
-        .fail(Verb::HeadManifest, usize::MAX, upstream::Error::gone("404"));
+        .fail(Verb::GetManifest, 1, upstream::Error::gone("404"));
     assert_eq!(rig.get("1").await.unwrap().digest, image.digest);
     assert_eq!(rig.tag("1").await.unwrap().current.digest, image.digest);
+    assert_eq!(rig.origin.count_of(Verb::GetManifest, "1"), 1);
 }
 
 #[tokio::test]
