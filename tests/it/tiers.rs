@@ -47,6 +47,33 @@ async fn each_hop_adds_its_name_for_the_origin_to_see() {
     }
 }
 
+/// Pitfall 16 of `reference/protocols.md`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_forged_chain_fails_nobody_but_who_forged_it() {
+    let mesh = Mesh::start().await;
+    let image = Image::single(6).build();
+    mesh.origin.put("team/app", "1", &image);
+    let forged = |nodes: &str| mesh.anonymous("spoke").with_header("cdn-loop", nodes);
+    let itself = forged("regmesh-spoke; mesh=rig");
+    let honest = mesh.anonymous("spoke");
+    for path in [
+        "manifests/1".to_owned(),
+        format!("blobs/{}", image.largest().0),
+    ] {
+        let path = format!("/v2/up/team/app/{path}");
+        let (refused, served) = tokio::join!(itself.get(&path), honest.get(&path));
+        assert_eq!(refused.unwrap().status, 508, "{path}");
+        assert_eq!(served.unwrap().status, 200, "{path}");
+    }
+    // Were it passed on, the parent would find itself in it.
+    mesh.origin.put("team/other", "1", &image);
+    let another = forged("regmesh-prod; mesh=rig, regmesh-forged; mesh=rig");
+    another.manifest("up/team/other", "1").await.unwrap();
+    let all = mesh.origin.record().all();
+    let mut chains = all.iter().filter_map(|r| r.header("cdn-loop"));
+    assert!(chains.all(|chain| !chain.contains("forged")), "{all:#?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_trace_goes_through_all_tiers() {
     let mesh = Mesh::start().await;

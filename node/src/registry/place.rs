@@ -10,6 +10,7 @@ use std::sync::Arc;
 use topology::model::rule::{Authentication, Rule};
 use wire::{
     cache_status::{CacheStatus, Outcome as CacheOutcome},
+    hops::Hops,
     pattern::Pattern,
     refusal::Refusal,
     repository::RepositoryName,
@@ -88,11 +89,17 @@ impl Registry {
         request: &Request,
     ) -> Result<Place, Error> {
         let hops = &request.hops;
-        if hops.contains(&self.inner.mesh, &self.inner.node) || hops.is_too_long() {
+        if self.is_among(hops) || hops.is_too_long() {
             let nodes = hops.with(&self.inner.mesh, &self.inner.node).describe();
             return Err(Error::Loop { nodes });
         }
         Ok(self.place_now(repository))
+    }
+
+    /// Whether this very node is in the chain.
+    #[must_use]
+    pub fn is_among(&self, hops: &Hops) -> bool {
+        hops.contains(&self.inner.mesh, &self.inner.node)
     }
 
     fn place_now(&self, repository: &RepositoryName) -> Place {
