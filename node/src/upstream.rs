@@ -80,6 +80,17 @@ pub struct TagPage {
     pub tags: Vec<String>,
     /// What to ask for next; `None` at the end.
     pub next: Option<Page>,
+    /// The upstream's `Warning`, if it could not list all.
+    pub warning: Option<String>,
+}
+
+/// What refers to a manifest.
+#[derive(Debug, Clone)]
+pub struct Referrers {
+    /// The bytes of an image index.
+    pub index: Bytes,
+    /// The upstream's `Warning`, if it could not list all.
+    pub warning: Option<String>,
 }
 
 /// How urgent an answer is.
@@ -140,12 +151,12 @@ pub trait Upstream: Send + Sync + 'static {
         request: &Request,
     ) -> Result<TagPage, Error>;
 
-    /// Everything that refers to `subject`, as the bytes of an image index: by the referrers API, all pages joined, or where
+    /// Everything that refers to `subject`: by the referrers API, all pages joined, or where
     /// there is none by the fallback tag. "Could not ask" is an error, never an empty list.
     async fn referrers(
         &self,
         repository: &RepositoryName,
         subject: &Digest,
         request: &Request,
-    ) -> Result<Bytes, Error>;
+    ) -> Result<Referrers, Error>;
 }

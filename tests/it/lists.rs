@@ -12,7 +12,6 @@ fn tagged(mesh: &Mesh, tags: &[&str]) -> Image {
     image
 }
 
-#[ignore = "the Warning of a parent's list does not reach the child's client yet"]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rule_s_tags_are_the_upstream_s_and_those_kept() {
     let mesh = Mesh::start().await;
@@ -157,7 +156,6 @@ async fn endless_pages_and_bodies_end() {
     assert!(matches!(manifest.status, 502 | 503), "{manifest:?}");
 }
 
-#[ignore = "the Warning of a parent's list does not reach the child's client yet"]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn referrers_reach_the_last_tier_and_an_empty_list_is_a_statement() {
     let mesh = Mesh::start().await;

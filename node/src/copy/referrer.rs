@@ -29,7 +29,7 @@ pub(super) async fn referrers(
             .referrers(&errand.covered.source, subject, &errand.request)
             .await;
         observe(active, &answer, &copies.0.clock);
-        let list = Manifest::parse(&answer?, Some(media_type::OCI_INDEX))
+        let list = Manifest::parse(&answer?.index, Some(media_type::OCI_INDEX))
             .map_err(|error| Error::Wrong(error.to_string()))?;
         let news = list
             .children()

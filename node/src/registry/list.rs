@@ -49,6 +49,8 @@ struct Listed {
     tags: Vec<String>,
     /// Whether there are more.
     more: bool,
+    /// The upstream's `Warning`, for everybody who is served from this.
+    warning: Option<String>,
     asked_at: WallTime,
     /// Keeps the address alive by which the rule is known in the key.
     _rule: Arc<crate::rule::ActiveRule>,
@@ -198,8 +200,9 @@ impl Registry {
         page: &Page,
         local: Option<Vec<Tag>>,
         listed: &Listed,
-        provenance: Provenance,
+        mut provenance: Provenance,
     ) -> TagsAnswer {
+        provenance.warning.clone_from(&listed.warning);
         // Under `whenGone: deny` a tag that only we have is answered as unknown, so it is not listed either.
         let local = match pull.rule().when_gone {
             WhenGone::Keep => local.unwrap_or_default(),
@@ -265,16 +268,9 @@ impl Registry {
         let work = || async move {
             let pull = errand.pull();
             let asked_at = this.now();
-            let answer = collect(pull, &page).await;
+            let answer = collect(pull, &page, asked_at).await;
             this.heard_list(pull, answer.as_ref().err());
-            let (tags, more) = answer?;
-            let rule = Arc::clone(&pull.covered.active);
-            let listed = Arc::new(Listed {
-                tags,
-                more,
-                asked_at,
-                _rule: rule,
-            });
+            let listed = Arc::new(answer?);
             if pull.rule().freshness.check != Check::Always {
                 this.inner.lists.fresh.insert(run, Arc::clone(&listed));
             }
@@ -300,7 +296,11 @@ impl Registry {
 }
 
 /// As many of the upstream's tags after `page.last` as the page wants and one more, in lexical order; whether there are more.
-async fn collect(pull: Pull<'_>, page: &Page) -> Result<(Vec<String>, bool), upstream::Error> {
+async fn collect(
+    pull: Pull<'_>,
+    page: &Page,
+    asked_at: WallTime,
+) -> Result<Listed, upstream::Error> {
     let wanted = page.limit() + 1;
     let upstream = &pull.covered.active.upstream;
     let mut tags = BTreeSet::new();
@@ -308,12 +308,13 @@ async fn collect(pull: Pull<'_>, page: &Page) -> Result<(Vec<String>, bool), ups
         n: Some(wanted.min(wire::page::MAX_ENTRIES)),
         last: page.last.clone(),
     });
-    let (mut asked, mut cut) = (0, false);
+    let (mut asked, mut cut, mut warning) = (0, false, None);
     while let Some(next) = ask.take().filter(|_| tags.len() < wanted && asked < PAGES) {
         let given = upstream
             .tags(&pull.covered.source, &next, pull.request)
             .await?;
         asked += 1;
+        warning = warning.or(given.warning);
         let after = |tag: &String| page.last.as_ref().is_none_or(|last| tag > last);
         let legal = |tag: &String| tag.parse::<Tag>().is_ok();
         tags.extend(given.tags.into_iter().filter(after).filter(legal));
@@ -324,8 +325,13 @@ async fn collect(pull: Pull<'_>, page: &Page) -> Result<(Vec<String>, bool), ups
         // A page that leads to itself leads nowhere.
         ask = given.next.filter(|following| *following != next);
     }
-    let more = cut || ask.is_some();
-    Ok((tags.into_iter().collect(), more))
+    Ok(Listed {
+        tags: tags.into_iter().collect(),
+        more: cut || ask.is_some(),
+        warning,
+        asked_at,
+        _rule: Arc::clone(&pull.covered.active),
+    })
 }
 
 /// Both lists in one order, cut to the page. Upstream's tags are known only as far as its page goes: beyond, a local tag has

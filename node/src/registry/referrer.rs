@@ -35,8 +35,14 @@ use crate::{
 /// By digest, which is also the order of the pages.
 type List = BTreeMap<Digest, ReferrerDescriptor>;
 
+/// An upstream's list, and its `Warning`.
+struct Listed {
+    list: List,
+    warning: Option<String>,
+}
+
 /// The lists that are being asked for.
-pub(super) struct Referring(Single<Question, Result<Arc<List>, upstream::Error>>);
+pub(super) struct Referring(Single<Question, Result<Arc<Listed>, upstream::Error>>);
 
 impl Referring {
     pub(super) fn new(tasks: &Tasks) -> Self {
@@ -102,11 +108,12 @@ impl Registry {
         let Shared { answer, collapsed } = self.ask_referrers(pull, subject).await;
         let mut provenance = self.forwarded(pull, Outcome::Checked, Forward::Miss, collapsed);
         match answer {
-            Ok(list) => {
+            Ok(listed) => {
+                provenance.warning.clone_from(&listed.warning);
                 if let Some(cache) = &mut provenance.cache {
                     cache.fwd_status = Some(200);
                 }
-                for (digest, descriptor) in list.iter() {
+                for (digest, descriptor) in &listed.list {
                     local
                         .entry(digest.clone())
                         .or_insert_with(|| descriptor.clone());
@@ -132,7 +139,7 @@ impl Registry {
         }
     }
 
-    async fn ask_referrers(&self, pull: Pull<'_>, subject: &Digest) -> Shared<Arc<List>> {
+    async fn ask_referrers(&self, pull: Pull<'_>, subject: &Digest) -> Shared<Arc<Listed>> {
         let question = Question::new(pull, Reference::Digest(subject.clone()));
         let (this, errand, subject) = (self.clone(), pull.errand(), subject.clone());
         let work = || async move {
@@ -141,9 +148,13 @@ impl Registry {
             let answer = upstream
                 .referrers(&pull.covered.source, &subject, pull.request)
                 .await;
-            let list = answer.and_then(|bytes| read(&bytes));
-            this.heard_list(pull, list.as_ref().err());
-            list.map(Arc::new)
+            let listed = answer.and_then(|given| {
+                let list = read(&given.index)?;
+                let warning = given.warning;
+                Ok(Listed { list, warning })
+            });
+            this.heard_list(pull, listed.as_ref().err());
+            listed.map(Arc::new)
         };
         share(&self.inner.referring.0, question, work).await
     }

@@ -11,13 +11,14 @@ use std::{
 };
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use rand::Rng;
 use runtime::Clock;
 use wire::{digest::Digest, page::Page, reference::Reference, repository::RepositoryName};
 
 pub use self::circuit::{Admission, Circuit};
-use super::{BlobBody, BlobRange, Error, ManifestBody, ManifestHead, Patience, TagPage, Upstream};
+use super::{
+    BlobBody, BlobRange, Error, ManifestBody, ManifestHead, Patience, Referrers, TagPage, Upstream,
+};
 use crate::request::Request;
 
 mod circuit;
@@ -157,7 +158,7 @@ impl Upstream for Breaker {
         repository: &RepositoryName,
         subject: &Digest,
         request: &Request,
-    ) -> Result<Bytes, Error> {
+    ) -> Result<Referrers, Error> {
         self.admit()?;
         self.noted(self.inner.referrers(repository, subject, request).await)
     }

@@ -10,7 +10,6 @@ use std::{
 };
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use futures_util::StreamExt;
 use runtime::{Clock, Limit};
 use tokio::time::Instant;
@@ -18,7 +17,9 @@ use wire::{
     digest::Digest, page::Page, reference::Reference, refusal::Refusal, repository::RepositoryName,
 };
 
-use super::{BlobBody, BlobRange, Error, ManifestBody, ManifestHead, Patience, TagPage, Upstream};
+use super::{
+    BlobBody, BlobRange, Error, ManifestBody, ManifestHead, Patience, Referrers, TagPage, Upstream,
+};
 use crate::request::Request;
 
 /// What one credential may do at one upstream.
@@ -265,7 +266,7 @@ impl Upstream for Budget {
         repository: &RepositoryName,
         subject: &Digest,
         request: &Request,
-    ) -> Result<Bytes, Error> {
+    ) -> Result<Referrers, Error> {
         self.account.turn(Patience::Long).await?;
         self.account
             .noted(self.inner.referrers(repository, subject, request).await)

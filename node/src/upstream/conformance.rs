@@ -140,7 +140,7 @@ async fn lists(upstream: &dyn Upstream, fixture: &Fixture) {
     let subject = Digest::sha256(&fixture.manifest);
     let referrers = upstream.referrers(&fixture.repository, &subject, &request);
     let referrers = referrers.await.expect("a list of referrers");
-    let index = Manifest::parse(&referrers, None).expect("referrers are an index");
+    let index = Manifest::parse(&referrers.index, None).expect("referrers are an index");
     assert!(
         index.children().is_empty(),
         "nothing refers to the fixture's manifest"

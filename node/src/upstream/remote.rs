@@ -14,7 +14,6 @@ use std::{
 };
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use identity::authenticator::{Authenticator, realm::Origin};
 use runtime::{Clock, egress};
 use wire::{
@@ -26,7 +25,7 @@ use wire::{
 };
 
 use super::{
-    BlobBody, BlobRange, Error, ManifestBody, ManifestHead, Patience, TagPage, Upstream,
+    BlobBody, BlobRange, Error, ManifestBody, ManifestHead, Patience, Referrers, TagPage, Upstream,
     observer::Observer, profile::Profile,
 };
 use crate::request::Request;
@@ -209,7 +208,7 @@ impl Upstream for Remote {
         repository: &RepositoryName,
         subject: &Digest,
         request: &Request,
-    ) -> Result<Bytes, Error> {
+    ) -> Result<Referrers, Error> {
         list::referrers(self, repository, subject, request).await
     }
 }

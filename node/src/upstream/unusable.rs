@@ -1,10 +1,11 @@
 //! An upstream that cannot be asked at all, because of how the rule stands: it says so, each time, and touches nothing.
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use wire::{digest::Digest, page::Page, reference::Reference, repository::RepositoryName};
 
-use super::{BlobBody, BlobRange, Error, ManifestBody, ManifestHead, Patience, TagPage, Upstream};
+use super::{
+    BlobBody, BlobRange, Error, ManifestBody, ManifestHead, Patience, Referrers, TagPage, Upstream,
+};
 use crate::request::Request;
 
 /// Answers every question with the same error.
@@ -80,7 +81,7 @@ impl Upstream for Unusable {
         _repository: &RepositoryName,
         _subject: &Digest,
         _request: &Request,
-    ) -> Result<Bytes, Error> {
+    ) -> Result<Referrers, Error> {
         Err(self.error.clone())
     }
 }

@@ -214,6 +214,20 @@ async fn could_not_ask_is_never_an_empty_list() {
 }
 
 #[tokio::test]
+async fn a_parents_warning_about_its_list_reaches_everybody_who_is_served_from_it() {
+    let rig = Rig::with(check_after(30));
+    let image = rig.publish("1", "a");
+    let said = Some("tags of the hub only".to_owned());
+    rig.origin.answer_with(0, None, said.as_deref());
+    for _ in 0..2 {
+        let tags = rig.tags(&Page::default()).await.unwrap();
+        assert_eq!(tags.provenance.warning, said, "asked for, then kept");
+    }
+    let (_, warning) = rig.referrers(&image.digest, None).await.unwrap();
+    assert_eq!(warning, said);
+}
+
+#[tokio::test]
 async fn a_rule_that_never_asks_for_referrers_says_so() {
     let rig = Rig::with(|rule| rule.referrers = Referrers::None);
     let (types, warning) = rig.referrers(&Digest::sha256(b"x"), None).await.unwrap();

@@ -22,7 +22,7 @@ use wire::{
 use super::{Remote, answer::Answer, body, manifest, send::Ask};
 use crate::{
     request::Request,
-    upstream::{Error, TagPage, error::Kind},
+    upstream::{Error, Referrers, TagPage, error::Kind},
 };
 
 /// The longest page of tags: some registries know no pages.
@@ -60,13 +60,17 @@ pub(super) async fn tags(
         return Err(remote.refusal(answer).await);
     }
     manifest::refuse_encoding(&answer)?;
-    let link = next_link(&answer);
+    let (link, warning) = (next_link(&answer), answer.warning());
     let bytes = body::whole(remote, answer.response, MAX_TAGS_BODY).await?;
     let list: List = serde_json::from_slice(&bytes)
         .map_err(|_| Error::wrong("the answer is not a list of tags"))?;
     let tags = list.tags.unwrap_or_default();
     let next = link.and_then(|link| following(&link, &tags, page));
-    Ok(TagPage { tags, next })
+    Ok(TagPage {
+        tags,
+        next,
+        warning,
+    })
 }
 
 /// The page that a link asks for, in our words; a link without `last` goes on after the last tag.
@@ -82,7 +86,7 @@ pub(super) async fn referrers(
     repository: &RepositoryName,
     subject: &Digest,
     request: &Request,
-) -> Result<Bytes, Error> {
+) -> Result<Referrers, Error> {
     let source = remote.config.profile.repository(repository);
     let route = Route::Referrers {
         repository: source.clone(),
@@ -91,7 +95,7 @@ pub(super) async fn referrers(
         page: Page::default(),
     };
     match by_api(remote, route.path_and_query(), &source, request).await? {
-        Some(index) => Ok(index),
+        Some(referrers) => Ok(referrers),
         None => by_tag(remote, repository, subject, request).await,
     }
 }
@@ -102,8 +106,9 @@ async fn by_api(
     first: String,
     repository: &RepositoryName,
     request: &Request,
-) -> Result<Option<Bytes>, Error> {
+) -> Result<Option<Referrers>, Error> {
     let mut joined: Option<Joined> = None;
+    let mut warning = None;
     let mut target = first;
     for _ in 0..MAX_PAGES {
         let answer = remote
@@ -116,6 +121,7 @@ async fn by_api(
         }
         manifest::refuse_encoding(&answer)?;
         let link = next_link(&answer);
+        warning = warning.or_else(|| answer.warning());
         let content_type = answer.header(header::CONTENT_TYPE).unwrap_or_default();
         let essence = media_type::essence(content_type);
         let bytes = body::whole(remote, answer.response, MAX_REFERRERS_BODY).await?;
@@ -125,7 +131,10 @@ async fn by_api(
             Some(before) => before.and(page)?,
         };
         let Some(link) = link else {
-            return Ok(Some(all.into_bytes()));
+            return Ok(Some(Referrers {
+                index: all.into_bytes(),
+                warning,
+            }));
         };
         target = on_own_origin(remote, &target, &link)?;
         joined = Some(all);
@@ -153,10 +162,13 @@ async fn by_tag(
     repository: &RepositoryName,
     subject: &Digest,
     request: &Request,
-) -> Result<Bytes, Error> {
+) -> Result<Referrers, Error> {
     let fallback = Reference::Tag(Tag::referrers_fallback(subject));
     match manifest::get(remote, repository, &fallback, request).await {
-        Ok(index) if media_type::is_index(&index.head.media_type) => Ok(index.bytes),
+        Ok(index) if media_type::is_index(&index.head.media_type) => Ok(Referrers {
+            index: index.bytes,
+            warning: index.head.warning,
+        }),
         Ok(other) => {
             let detail = format!(
                 "the tag {fallback} is a {}, not an index",
@@ -165,7 +177,11 @@ async fn by_tag(
             Err(Error::wrong(detail))
         }
         Err(error) if error.kind == Kind::Gone => {
-            Ok(Bytes::from(wire::manifest::referrers_index(&[])))
+            let index = Bytes::from(wire::manifest::referrers_index(&[]));
+            Ok(Referrers {
+                index,
+                warning: None,
+            })
         }
         Err(error) => Err(error),
     }

@@ -14,7 +14,8 @@ use super::{Call, Scripted, State, Verb, lock};
 use crate::{
     request::Request,
     upstream::{
-        BlobBody, BlobRange, Error, ManifestBody, ManifestHead, Patience, TagPage, Upstream,
+        BlobBody, BlobRange, Error, ManifestBody, ManifestHead, Patience, Referrers, TagPage,
+        Upstream,
     },
 };
 
@@ -209,7 +210,12 @@ impl Upstream for Scripted {
             .collect();
         let more = rest.len() > tags.len();
         let next = tags.last().filter(|_| more).map(|last| page.after(last));
-        Ok(TagPage { tags, next })
+        let warning = state.warning.clone();
+        Ok(TagPage {
+            tags,
+            next,
+            warning,
+        })
     }
 
     async fn referrers(
@@ -217,12 +223,15 @@ impl Upstream for Scripted {
         repository: &RepositoryName,
         subject: &Digest,
         request: &Request,
-    ) -> Result<Bytes, Error> {
+    ) -> Result<Referrers, Error> {
         let call = Call::new(Verb::Referrers, repository, subject, request);
         self.arrive(call).await?;
         let state = self.lock();
         let known = state.repositories.get(repository);
         let index = known.and_then(|r| r.referrers.get(subject)).cloned();
-        Ok(index.unwrap_or_else(|| Bytes::from(manifest::referrers_index(&[]))))
+        Ok(Referrers {
+            index: index.unwrap_or_else(|| Bytes::from(manifest::referrers_index(&[]))),
+            warning: state.warning.clone(),
+        })
     }
 }

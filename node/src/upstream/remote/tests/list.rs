@@ -22,7 +22,8 @@ fn index(referrers: &[&str]) -> String {
 
 async fn referrers(rig: &Rig) -> Result<Bytes, Error> {
     let subject = Digest::sha256(b"subject");
-    rig.remote.referrers(&app(), &subject, &request()).await
+    let answer = rig.remote.referrers(&app(), &subject, &request()).await;
+    answer.map(|referrers| referrers.index)
 }
 
 #[tokio::test]
@@ -52,6 +53,29 @@ async fn tags_come_page_by_page_and_a_link_chooses_no_host() {
         .await;
     let second = second.unwrap();
     assert_eq!((second.tags.len(), second.next), (0, None));
+}
+
+/// What a node can only list from its own store, it says.
+#[tokio::test]
+async fn a_lists_warning_is_read_on_whichever_page_it_comes() {
+    let said = r#"299 - "of this node only""#;
+    let rig = Rig::new(move |seen| match seen.target.as_str() {
+        tags if tags.contains("/tags/list") => {
+            Reply::ok("application/json", r#"{"tags":["a"]}"#).and("Warning", said)
+        }
+        second if second.contains("page=2") => {
+            Reply::ok(OCI_INDEX, &index(&["b"])).and("Warning", said)
+        }
+        first => Reply::ok(OCI_INDEX, &index(&["a"]))
+            .and("Link", &format!("<{first}?page=2>; rel=\"next\"")),
+    })
+    .await;
+    let tags = rig.remote.tags(&app(), &Page::default(), &request()).await;
+    assert_eq!(tags.unwrap().warning.as_deref(), Some("of this node only"));
+    let subject = Digest::sha256(b"subject");
+    let referrers = rig.remote.referrers(&app(), &subject, &request()).await;
+    let warning = referrers.unwrap().warning;
+    assert_eq!(warning.as_deref(), Some("of this node only"));
 }
 
 #[tokio::test]
