@@ -1,5 +1,6 @@
 //! Lists: pages of tags, referrers by API and by tag, and what cannot be found out.
 
+use bytes::Bytes;
 use serde_json::Value;
 use wire::{manifest::Manifest, media_type::OCI_INDEX};
 
