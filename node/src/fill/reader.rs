@@ -18,11 +18,10 @@ use super::{
     range::{self, Choice, Facts},
     spool::{Phase, State},
     through::{Direct, Tail},
-    write,
 };
 use crate::store::{
     self,
-    blob::{Content, ReadAt},
+    blob::{Content, ReadAt, buffer},
 };
 
 /// The largest chunk.
@@ -208,7 +207,7 @@ impl Reader {
             .tasks
             .spawn_blocking("fill-read", move || {
                 let _permit = permit;
-                write::read_exact(&*file, at, count)
+                buffer::read_exact(&*file, at, count)
             });
         if let Mode::Following { ahead, .. } = &mut self.mode {
             *ahead = Some(read);
@@ -243,7 +242,7 @@ impl Reader {
             let read = fill
                 .shared
                 .tasks
-                .spawn_blocking("fill-read", move || write::read_exact(&*file, at, count));
+                .spawn_blocking("fill-read", move || buffer::read_exact(&*file, at, count));
             held = read
                 .await
                 .map_err(|_| Error::Aborted)?

@@ -28,7 +28,9 @@ use crate::{
     rule::ActiveRule,
     store::{
         self, Store,
-        blob::{Blobs, Content, ReadAt, Space, Stage, StageInfo, StageName, memory::Memory},
+        blob::{
+            Blobs, Content, ReadAt, Space, Stage, StageInfo, StageName, buffer, memory::Memory,
+        },
         metadata,
     },
     upstream::scripted::Scripted,
@@ -159,7 +161,7 @@ impl World {
             None => false,
             Some(Content::Memory(stored)) => stored == bytes,
             Some(Content::File(file, size)) => {
-                super::write::read_exact(&*file, 0, size as usize).unwrap() == bytes
+                buffer::read_exact(&*file, 0, size as usize).unwrap() == bytes
             }
         };
         link.is_some() && record.is_some_and(|record| record.size == bytes.len() as u64) && whole

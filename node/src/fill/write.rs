@@ -74,7 +74,7 @@ impl Writer {
         while self.front() < keep {
             let count = (keep - self.front()).min(BATCH as u64);
             self.blocking(move |stage, mut hasher| {
-                let bytes = read_exact(
+                let bytes = store::blob::buffer::read_exact(
                     &*stage,
                     hasher.length(),
                     usize::try_from(count).map_err(io::Error::other)?,
@@ -252,23 +252,4 @@ fn write_all(stage: &dyn Stage, batch: &[Bytes], at: u64) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// Exactly `count` bytes from `at` on (blocking).
-pub(super) fn read_exact(
-    file: &(impl store::blob::ReadAt + ?Sized),
-    at: u64,
-    count: usize,
-) -> io::Result<Bytes> {
-    let mut buffer = vec![0; count];
-    let mut filled = 0;
-    while filled < count {
-        match file.read_at(&mut buffer[filled..], at + filled as u64) {
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(read) => filled += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(buffer.into())
 }

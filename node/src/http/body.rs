@@ -18,10 +18,10 @@ use futures_util::{Stream, StreamExt};
 use http_body::{Frame, SizeHint};
 use tokio::task::JoinHandle;
 
-use crate::store::blob::{Content, ReadAt};
+use crate::store::blob::{Content, ReadAt, buffer};
 
 /// The size of a read.
-const CHUNK: u64 = 1024 * 1024;
+const CHUNK: u64 = buffer::CHUNK as u64;
 
 /// What a body counts as it is sent, and how it ends; told exactly once, when the body is dropped.
 pub(super) trait Meter: Send + Sync + 'static {
@@ -99,17 +99,8 @@ fn whole(bytes: Bytes) -> (Body, Option<u64>) {
 
 fn read(file: Arc<dyn ReadAt>, offset: u64, length: u64) -> JoinHandle<io::Result<Bytes>> {
     tokio::task::spawn_blocking(move || {
-        let mut buffer = vec![0; usize::try_from(length).map_err(io::Error::other)?];
-        let mut filled = 0;
-        while filled < buffer.len() {
-            match file.read_at(&mut buffer[filled..], offset + filled as u64) {
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(n) => filled += n,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(buffer.into())
+        let length = usize::try_from(length).map_err(io::Error::other)?;
+        buffer::read_exact(&*file, offset, length)
     })
 }
 

@@ -13,6 +13,7 @@ use wire::digest::Digest;
 
 use super::Error;
 
+pub(crate) mod buffer;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
 pub mod local;
