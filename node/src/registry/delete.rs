@@ -76,8 +76,20 @@ impl Registry {
             };
             return Err(self.unknown_name(repository).await.unwrap_or(unknown));
         }
-        self.commit_delete(vec![Op::DeleteLink(repository.clone(), digest.clone())])
-            .await
+        // What needs it is complete no more: said in the same transaction, so that nothing ever claims to be whole and is not.
+        let parents = self
+            .inner
+            .store
+            .metadata()
+            .parents(repository, digest)
+            .await?;
+        let lacking = parents
+            .into_iter()
+            .map(|parent| Op::Lacking(repository.clone(), parent));
+        let ops = lacking
+            .chain([Op::DeleteLink(repository.clone(), digest.clone())])
+            .collect();
+        self.commit_delete(ops).await
     }
 
     async fn delete_tag_ops(

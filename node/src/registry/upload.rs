@@ -186,7 +186,9 @@ impl Registry {
     async fn mount(&self, repository: &RepositoryName, mount: &Mount) -> Result<bool, Error> {
         let store = &self.inner.store;
         let _hold = store.hold(&mount.digest);
-        if self.linked(&mount.from, &mount.digest).await?.is_none()
+        // Only a blob is mounted as one: a manifest under this digest is none.
+        let from = store.metadata().link(&mount.from, &mount.digest).await?;
+        if from.is_none_or(|link| link.kind != LinkKind::Blob)
             || store.blobs().size(&mount.digest).await?.is_none()
         {
             return Ok(false);

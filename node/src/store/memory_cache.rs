@@ -173,8 +173,8 @@ impl MemoryCache {
                 let key = Key::Link(link.repository.clone(), link.digest.clone());
                 places.push(self.place(&key));
             }
-            Op::DeleteLink(repository, digest) => {
-                // Tags with that digest go too, and which those are is not known here: all of the repository count as changed.
+            Op::DeleteLink(repository, digest) | Op::Lacking(repository, digest) => {
+                // Tags with that digest go or change too, and which those are is not known here: all of the repository count as changed.
                 places.push(self.place(repository));
                 places.push(self.place(&Key::Link(repository.clone(), digest.clone())));
                 places.push(self.place(&Key::Manifest(digest.clone())));

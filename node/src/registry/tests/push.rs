@@ -422,6 +422,42 @@ async fn bad_manifests_change_nothing() {
 }
 
 #[tokio::test]
+async fn a_manifest_whose_layer_was_deleted_claims_no_more_to_be_complete() {
+    let rig = Rig::new();
+    let image = rig.push("1", "a").await;
+    let repository = name(REPOSITORY);
+    let whole = async || {
+        let link = rig.store.metadata().link(&repository, &image.digest).await;
+        link.unwrap().unwrap().complete
+    };
+    assert!(whole().await);
+    rig.registry
+        .delete_blob(&repository, &image.layer, &request())
+        .await
+        .unwrap();
+    assert!(!whole().await);
+}
+
+#[tokio::test]
+async fn a_manifest_cannot_be_mounted_as_a_blob() {
+    let rig = Rig::new();
+    let image = rig.push("1", "a").await;
+    let start = UploadStart {
+        mount: Some(crate::registry::Mount {
+            digest: image.digest.clone(),
+            from: name(REPOSITORY),
+            allowed: true,
+        }),
+        algorithm: Default::default(),
+    };
+    let started = rig
+        .registry
+        .start_upload(&name("team/elsewhere"), start, &request())
+        .await;
+    assert!(matches!(started, Ok(UploadStarted::Upload(_))));
+}
+
+#[tokio::test]
 async fn deletes_take_away_a_tag_a_manifest_or_a_blob() {
     let rig = Rig::new();
     let image = rig.push("1", "a").await;

@@ -27,6 +27,7 @@ where
     content::links_only_gain(make(OUTBOX).await.as_ref()).await;
     content::a_manifest_is_known_while_stored_or_linked(make(OUTBOX).await.as_ref()).await;
     content::deleting_a_link_takes_its_tags_and_job(make(OUTBOX).await.as_ref()).await;
+    content::a_manifest_that_lacks_something_is_complete_no_more(make(OUTBOX).await.as_ref()).await;
     content::referrers_and_parents_stay_within_the_repository(make(OUTBOX).await.as_ref()).await;
     content::pushed_content_is_found_by_pattern(make(OUTBOX).await.as_ref()).await;
     content::repositories_are_listed_in_order(make(OUTBOX).await.as_ref()).await;

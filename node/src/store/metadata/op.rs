@@ -32,6 +32,9 @@ pub enum Op {
     PutLink(Link),
     /// A repository shows a content no more: its tags with that digest go too, and the copy job of that manifest.
     DeleteLink(RepositoryName, Digest),
+    /// A manifest of this repository is complete no more, because somebody deleted what it needs: its link and the tags that
+    /// counted on it say so.
+    Lacking(RepositoryName, Digest),
     /// What a manifest says.
     PutManifest(Arc<ManifestRecord>),
     /// A tag's record. Kept out when the stored one was observed later; the stored `complete` is kept when this has none.

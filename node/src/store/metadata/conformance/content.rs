@@ -86,6 +86,29 @@ pub(super) async fn deleting_a_link_takes_its_tags_and_job(metadata: &dyn Metada
     assert_eq!(repositories, [name("b")]);
 }
 
+pub(super) async fn a_manifest_that_lacks_something_is_complete_no_more(metadata: &dyn Metadata) {
+    let whole = |repository| {
+        let link = link(repository, "m", LinkKind::Manifest);
+        let mut tag = tag(repository, "v1", "m", 5);
+        tag.complete = Some(super::make::version("m"));
+        let link = Op::PutLink(Link {
+            complete: true,
+            ..link
+        });
+        [link, Op::PutTag(tag)]
+    };
+    commit(metadata, [whole("a"), whole("b")].concat()).await;
+    commit(metadata, [Op::Lacking(name("a"), digest("m"))]).await;
+    for (repository, complete) in [("a", false), ("b", true)] {
+        let link = stored_link(metadata, repository, "m").await.unwrap();
+        let tag = stored_tag(metadata, repository, "v1").await.unwrap();
+        assert_eq!(
+            (link.complete, tag.complete.is_some()),
+            (complete, complete)
+        );
+    }
+}
+
 pub(super) async fn referrers_and_parents_stay_within_the_repository(metadata: &dyn Metadata) {
     let ops = [
         blob("sig"),

@@ -28,6 +28,17 @@ impl State {
             }
             Op::PutLink(link) => self.put_link(link),
             Op::DeleteLink(repository, digest) => self.delete_link(repository, digest),
+            Op::Lacking(repository, digest) => {
+                for tag in self.tags.values_mut() {
+                    let counted = tag.complete.as_ref().is_some_and(|c| c.digest == digest);
+                    if tag.repository == repository && counted {
+                        tag.complete = None;
+                    }
+                }
+                if let Some(link) = self.links.get_mut(&(repository, digest)) {
+                    link.complete = false;
+                }
+            }
             Op::PutManifest(manifest) => {
                 let digest = manifest.digest.clone();
                 self.manifests.entry(digest).or_insert(manifest);

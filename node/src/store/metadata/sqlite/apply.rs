@@ -24,6 +24,7 @@ pub(super) fn apply(connection: &Connection, op: Op, outbox: u64) -> Result<(), 
         ),
         Op::PutLink(link) => put_link(connection, link),
         Op::DeleteLink(repository, digest) => delete_link(connection, &repository, &digest),
+        Op::Lacking(repository, digest) => lacking(connection, &repository, &digest),
         Op::PutManifest(manifest) => put_manifest(connection, &manifest),
         Op::PutTag(tag) => {
             let old = stored_tag(connection, tag.repository.as_str(), tag.tag.as_str())?;
@@ -169,6 +170,21 @@ fn delete_link(
         run(connection, sql, (repository.as_str(), digest.as_str()))?;
     }
     forget_manifest(connection, digest)
+}
+
+fn lacking(
+    connection: &Connection,
+    repository: &RepositoryName,
+    digest: &Digest,
+) -> Result<(), Error> {
+    for sql in [
+        "UPDATE link SET complete = 0 WHERE repository = ?1 AND digest = ?2",
+        "UPDATE tag SET complete_digest = NULL, complete_media_type = NULL, complete_size = NULL \
+         WHERE repository = ?1 AND complete_digest = ?2",
+    ] {
+        run(connection, sql, (repository.as_str(), digest.as_str()))?;
+    }
+    Ok(())
 }
 
 fn put_manifest(connection: &Connection, manifest: &ManifestRecord) -> Result<(), Error> {
