@@ -8,7 +8,8 @@ use control::publish::Publisher;
 use node::{app, settings::Settings};
 use runtime::{clock::Clock, tasks::Tasks};
 use serde::Serialize;
-use topology::model::Topology;
+use topology::model::{Node, Topology};
+use wire::name::NodeName;
 
 use crate::{
     args::{self, Format},
@@ -103,9 +104,19 @@ pub(super) async fn reload(
     running: &[app::Running],
     global: &args::Global,
 ) {
+    let before = publisher.topology();
     let published = load(paths, global).and_then(|topology| Ok(publisher.publish(topology)?));
     match published {
         Ok(generation) => {
+            // `regmesh node` runs one of them: what happens to the others is not its affair.
+            let whole = before.nodes.len() == running.len();
+            let after = publisher.topology();
+            let ours = |name: &&NodeName| whole || running.iter().any(|node| node.name() == *name);
+            for name in restarts(&before, &after).into_iter().filter(ours) {
+                let text =
+                    format!("{name} listens elsewhere now, or is new: restart to see it there");
+                output::words(global, &text);
+            }
             for node in running {
                 match publisher.slice(node.name()).map(read) {
                     Some(Ok(slice)) => node.apply(slice).await,
@@ -126,6 +137,18 @@ pub(super) async fn reload(
         }
         Err(error) => output::words(global, &format!("nothing was changed: {error:#}")),
     }
+}
+
+/// The nodes whose addresses a new topology changes or adds: those are bound when the process starts, and not again.
+fn restarts<'a>(before: &Topology, after: &'a Topology) -> Vec<&'a NodeName> {
+    let same = |new: &Node| {
+        before.node(&new.name).is_some_and(|old| {
+            (&old.endpoint, old.listen, old.admin, &old.tls)
+                == (&new.endpoint, new.listen, new.admin, &new.tls)
+        })
+    };
+    let changed = after.nodes.values().filter(|node| !same(node));
+    changed.map(|node| &node.name).collect()
 }
 
 /// Reads a slice as a node does.
@@ -195,3 +218,30 @@ fn line(node: &Started) -> String {
 
 /// How long idle reconcilers may take to end after the nodes were drained.
 pub const LAST_TASKS: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn topology(ports: &[(&str, u16)]) -> Topology {
+        let nodes: Vec<String> = ports
+            .iter()
+            .map(|(name, port)| format!("  {name}: {{endpoint: 'http://127.0.0.1:{port}'}}"))
+            .collect();
+        let text = format!("version: 1\nmesh: m\nnodes:\n{}\n", nodes.join("\n"));
+        topology::load(&[("t.yaml".to_owned(), text)])
+            .unwrap()
+            .topology
+    }
+
+    #[test]
+    fn what_a_reload_cannot_bind_is_told() {
+        let before = topology(&[("a", 5000), ("b", 5001), ("c", 5002)]);
+        let after = topology(&[("a", 5000), ("b", 5009), ("d", 5003)]);
+        let names: Vec<&str> = restarts(&before, &after)
+            .iter()
+            .map(|n| n.as_str())
+            .collect();
+        assert_eq!(names, ["b", "d"]);
+    }
+}
