@@ -27,6 +27,10 @@ use super::{super::error, Access};
 /// When to come back if something of ours could not be read.
 const RETRY: Duration = Duration::from_secs(5);
 
+/// Not the bare "authentication required" of docker-registry: docker takes that, without a detail, for an error of the moment, and
+/// tries a push again for 50 seconds.
+const SIGN_IN: &str = "authentication required: sign in to this node first";
+
 pub(super) fn answer(
     access: &Access,
     needs: &Needs,
@@ -35,7 +39,7 @@ pub(super) fn answer(
 ) -> Option<Box<Refused>> {
     match decision {
         Decision::Allow => None,
-        Decision::Challenge => Some(challenge(access, needs, None, "authentication required")),
+        Decision::Challenge => Some(challenge(access, needs, None, SIGN_IN)),
         Decision::InsufficientScope => {
             let said = "the token does not cover this; ask for one with the scope of the challenge";
             Some(challenge(
