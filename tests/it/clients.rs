@@ -5,7 +5,7 @@
 
 use anyhow::Result;
 use tests::eventually::BOUND;
-use tests::peer::{Buildah, Containerd, Docker, Podman, Skopeo, available};
+use tests::peer::{Buildah, Containerd, Docker, Podman, Skopeo, available, is_root};
 use tests::{Client, Image};
 
 mod push;
@@ -44,7 +44,7 @@ async fn pulls_in_every_way(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn docker_pulls_through_three_tiers_and_when_only_the_leaf_is_left() {
-    if !available(&["docker-registry", "skopeo", "dockerd", "docker"]) {
+    if !available(&["docker-registry", "skopeo", "dockerd", "docker"]) || !is_root() {
         return;
     }
     let docker = Docker::start(&[]).await.unwrap();
@@ -59,7 +59,7 @@ async fn docker_pulls_through_three_tiers_and_when_only_the_leaf_is_left() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn containerd_pulls_through_three_tiers_and_when_only_the_leaf_is_left() {
-    if !available(&["docker-registry", "skopeo", "containerd", "ctr"]) {
+    if !available(&["docker-registry", "skopeo", "containerd", "ctr"]) || !is_root() {
         return;
     }
     let containerd = Containerd::start().await.unwrap();
@@ -74,7 +74,7 @@ async fn containerd_pulls_through_three_tiers_and_when_only_the_leaf_is_left() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn containerd_pulls_by_the_origins_name_from_the_leaf_as_its_mirror() {
-    if !available(&["docker-registry", "skopeo", "containerd", "ctr"]) {
+    if !available(&["docker-registry", "skopeo", "containerd", "ctr"]) || !is_root() {
         return;
     }
     let containerd = Containerd::start().await.unwrap();

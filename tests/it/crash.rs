@@ -68,7 +68,7 @@ async fn a_copy_that_was_killed_half_way_is_completed_without_a_client() {
 
 /// What arrived before is not fetched again: the restart goes on where the partial file ends.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_killed_fill_goes_on_where_it_stood_after_a_polite_end() {
+async fn an_unfinished_fill_goes_on_where_a_polite_end_left_it() {
     let lab = Lab::new(PROGRAM).await.flag("--drain-timeout=200ms");
     let image = Image::single(2).layer_of(8 << 20).build();
     lab.origin.put("team/app", "1", &image);

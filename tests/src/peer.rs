@@ -48,6 +48,16 @@ pub fn available(programs: &[&str]) -> bool {
     false
 }
 
+/// Whether this is root, as daemons and tracers of others need. If not: tells so on stderr; never a failure, since an unprivileged
+/// machine is no broken one.
+pub fn is_root() -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        eprintln!("\n!!! SKIPPED, because this is not root: this test proves nothing here !!!\n");
+    }
+    root
+}
+
 /// Where a program is; system administrators' directories are searched too.
 fn find(name: &str) -> Option<PathBuf> {
     let path = std::env::var("PATH").unwrap_or_default();
