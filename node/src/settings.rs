@@ -8,11 +8,13 @@ use std::time::Duration;
 /// Every number.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// How long a tag check may take when there is a copy to serve instead.
+    /// How long a tag check or a list may take when there is something stored to serve instead.
     pub tag_check: Duration,
+    /// How long a check, a list or the beginning of a manifest may take when nothing stored can be served instead.
+    pub unstored_check: Duration,
     /// How long connecting to an upstream may take.
     pub connect: Duration,
-    /// How long an upstream's first byte may take.
+    /// How long the first byte of a blob may take.
     pub first_byte: Duration,
     /// How long a transfer may be silent.
     pub progress: Duration,
@@ -65,6 +67,7 @@ impl Default for Settings {
         let seconds = Duration::from_secs;
         Self {
             tag_check: seconds(2),
+            unstored_check: seconds(8),
             connect: seconds(5),
             first_byte: seconds(30),
             progress: seconds(30),
@@ -137,6 +140,7 @@ macro_rules! settings {
 
 settings! {
     "tag-check" => tag_check: duration,
+    "unstored-check" => unstored_check: duration,
     "connect" => connect: duration,
     "first-byte" => first_byte: duration,
     "progress" => progress: duration,

@@ -93,12 +93,13 @@ pub struct Referrers {
     pub warning: Option<String>,
 }
 
-/// How urgent an answer is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How long an answer may take to begin, tokens, redirects and the retry included. Blobs have no such limit: their transfers
+/// end by silence alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Patience {
-    /// A local copy is there to serve instead: 2 s by default.
+    /// Something stored can be served instead: 2 s by default.
     Short,
-    /// Nothing else can be served: the first-byte deadline.
+    /// Nothing else can be served: 8 s by default.
     Long,
 }
 
@@ -148,6 +149,7 @@ pub trait Upstream: Send + Sync + 'static {
         &self,
         repository: &RepositoryName,
         page: &Page,
+        patience: Patience,
         request: &Request,
     ) -> Result<TagPage, Error>;
 
@@ -157,6 +159,7 @@ pub trait Upstream: Send + Sync + 'static {
         &self,
         repository: &RepositoryName,
         subject: &Digest,
+        patience: Patience,
         request: &Request,
     ) -> Result<Referrers, Error>;
 }

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use futures_util::join;
 use runtime::Clock;
 use tests::origin::Access;
 use tests::{Client, Cut, Fault, Image, Mesh, Script, When};
+use wire::digest::Digest;
 
 async fn stocked(mesh: &Mesh) -> Image {
     let image = Image::multi(1).build();
@@ -76,6 +78,48 @@ async fn a_hanging_upstream_costs_a_stored_tag_no_more_than_the_check() {
     served_stale(&mesh.anonymous("spoke"), &image, "hanging").await;
     let took = clock.now() - start;
     assert!(took < Duration::from_secs(5), "{took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hanging_upstream_is_given_up_in_time_and_by_the_node_next_to_it() {
+    let mesh = Mesh::builder()
+        .set(|s| {
+            s.tag_check = Duration::from_millis(1500);
+            s.unstored_check = Duration::from_secs(4);
+            s.breaker_failures = 1000;
+        })
+        .start()
+        .await;
+    let image = stocked(&mesh).await;
+    mesh.origin.play(Script::new(When::any(), [Fault::Hang]));
+    let client = mesh.anonymous("spoke");
+    let clock = Clock::system();
+    let start = clock.now();
+    let absent = Digest::sha256(b"nobody has this");
+    let referrers = format!("/v2/up/team/app/referrers/{}", image.digest);
+    let blob = format!("/v2/up/team/app/blobs/{absent}");
+    let (tags, no_tags, no_referrers, no_manifest, no_blob) = join!(
+        client.get("/v2/up/team/app/tags/list"),
+        client.get("/v2/up/team/new/tags/list"),
+        client.get(&referrers),
+        client.get_manifest("up/team/new", "1"),
+        client.head(&blob),
+    );
+    let took = clock.now() - start;
+    assert!(took < Duration::from_secs(9), "{took:?}");
+    let tags = tags.unwrap();
+    assert_eq!(tags.status, 200, "{tags:?}");
+    assert!(
+        tags.header("warning")
+            .is_some_and(|w| w.starts_with("299 ")),
+        "{tags:?}"
+    );
+    for reply in [no_tags, no_referrers, no_manifest, no_blob] {
+        let reply = reply.unwrap();
+        assert_eq!(reply.status, 503, "{reply:?}");
+        assert!(reply.header("retry-after").is_some(), "{reply:?}");
+        assert_eq!(reply.header("x-regmesh-failed"), Some("dev"), "{reply:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

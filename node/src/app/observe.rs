@@ -64,6 +64,7 @@ pub(super) fn upstreams(
         deadlines: Deadlines {
             first_byte: settings.first_byte,
             short: settings.tag_check,
+            long: settings.unstored_check,
             progress: settings.progress,
             ..Deadlines::default()
         },

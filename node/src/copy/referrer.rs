@@ -9,6 +9,7 @@ use super::{
 use crate::{
     fill::observe::observe,
     store::metadata::{Child, ChildKind},
+    upstream::Patience,
 };
 
 /// How many subjects of one copy are asked about, and how many referrers it takes along in all.
@@ -26,7 +27,12 @@ pub(super) async fn referrers(
     for subject in subjects.iter().take(MAX_SUBJECTS) {
         let answer = active
             .upstream
-            .referrers(&errand.covered.source, subject, &errand.request)
+            .referrers(
+                &errand.covered.source,
+                subject,
+                Patience::Long,
+                &errand.request,
+            )
             .await;
         observe(active, &answer, &copies.0.clock);
         let list = Manifest::parse(&answer?.index, Some(media_type::OCI_INDEX))

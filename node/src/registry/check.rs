@@ -49,7 +49,7 @@ pub(super) struct Question {
     reference: Reference,
     /// Of an adoption by digest: the tag that led to it, whose record it makes.
     tag: Option<Tag>,
-    short: bool,
+    patience: Patience,
     forced: bool,
 }
 
@@ -60,9 +60,13 @@ impl Question {
             source: pull.covered.source.clone(),
             reference,
             tag: None,
-            short: false,
+            patience: Patience::Long,
             forced: false,
         }
+    }
+
+    pub(super) fn within(self, patience: Patience) -> Self {
+        Self { patience, ..self }
     }
 
     pub(super) fn led_by(self, tag: Option<&Tag>) -> Self {
@@ -161,11 +165,13 @@ impl Registry {
         if let Some(absent) = absent.filter(|_| !forced) {
             return Shared::failed(absent);
         }
-        let short = record.is_some();
+        let patience = match record {
+            Some(_) => Patience::Short,
+            None => Patience::Long,
+        };
         let question = Question {
-            short,
             forced,
-            ..Question::new(pull, reference.clone())
+            ..Question::new(pull, reference.clone()).within(patience)
         };
         let (this, errand) = (self.clone(), pull.errand());
         let (tag, record) = (tag.clone(), record.cloned());
@@ -177,11 +183,6 @@ impl Registry {
             let pull = Pull {
                 request: &request,
                 ..errand.pull()
-            };
-            let patience = if short {
-                Patience::Short
-            } else {
-                Patience::Long
             };
             let seen = this.head(pull, &reference, patience).await?;
             this.saw(pull, &tag, record.as_ref(), &seen).await;

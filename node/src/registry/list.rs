@@ -28,7 +28,7 @@ use crate::{
     request::Request,
     rule::Covered,
     store,
-    upstream::{self, error::Kind},
+    upstream::{self, Patience, error::Kind},
 };
 
 /// How many of an upstream's pages one page of ours may cost.
@@ -36,11 +36,12 @@ const PAGES: usize = 20;
 /// How much of the upstreams' lists is kept, in bytes.
 const CACHED_BYTES: u64 = 8 << 20;
 
+/// What is asked; the lists that are fresh do not care how patiently.
 type Key = (RuleId, RepositoryName, Page);
 
 /// The lists that are being asked for, and those that are fresh.
 pub(super) struct Lists {
-    runs: Single<Key, Result<Arc<Listed>, upstream::Error>>,
+    runs: Single<(Key, Patience), Result<Arc<Listed>, upstream::Error>>,
     fresh: Cache<Key, Arc<Listed>>,
 }
 
@@ -180,7 +181,11 @@ impl Registry {
             provenance.age = listed.asked_at.age(self.now()).map(|age| age.as_secs());
             return Ok(self.with_upstream(pull, page, local, &listed, provenance));
         }
-        let Shared { answer, collapsed } = self.ask_tags(pull, key, page).await;
+        let patience = match local.as_deref() {
+            Some([_, ..]) => Patience::Short,
+            Some([]) | None => Patience::Long,
+        };
+        let Shared { answer, collapsed } = self.ask_tags(pull, key, page, patience).await;
         match answer {
             Ok(listed) => {
                 let mut provenance =
@@ -263,12 +268,18 @@ impl Registry {
         fresh.then_some(listed)
     }
 
-    async fn ask_tags(&self, pull: Pull<'_>, key: Key, page: &Page) -> Shared<Arc<Listed>> {
+    async fn ask_tags(
+        &self,
+        pull: Pull<'_>,
+        key: Key,
+        page: &Page,
+        patience: Patience,
+    ) -> Shared<Arc<Listed>> {
         let (this, errand, page, run) = (self.clone(), pull.errand(), page.clone(), key.clone());
         let work = || async move {
             let pull = errand.pull();
             let asked_at = this.now();
-            let answer = collect(pull, &page, asked_at).await;
+            let answer = collect(pull, &page, patience, asked_at).await;
             this.heard_list(pull, answer.as_ref().err());
             let listed = Arc::new(answer?);
             if pull.rule().freshness.check != Check::Always {
@@ -276,7 +287,7 @@ impl Registry {
             }
             Ok(listed)
         };
-        share(&self.inner.lists.runs, key, work).await
+        share(&self.inner.lists.runs, (key, patience), work).await
     }
 
     /// What the answer to a list says about the rule. Its 404 says nothing about any reference.
@@ -299,6 +310,7 @@ impl Registry {
 async fn collect(
     pull: Pull<'_>,
     page: &Page,
+    patience: Patience,
     asked_at: WallTime,
 ) -> Result<Listed, upstream::Error> {
     let wanted = page.limit() + 1;
@@ -311,7 +323,7 @@ async fn collect(
     let (mut asked, mut cut, mut warning) = (0, false, None);
     while let Some(next) = ask.take().filter(|_| tags.len() < wanted && asked < PAGES) {
         let given = upstream
-            .tags(&pull.covered.source, &next, pull.request)
+            .tags(&pull.covered.source, &next, patience, pull.request)
             .await?;
         asked += 1;
         warning = warning.or(given.warning);

@@ -29,7 +29,7 @@ use super::{
 use crate::{
     request::Request,
     store::{self, metadata::ManifestRecord},
-    upstream::{self, error::Kind},
+    upstream::{self, Patience, error::Kind},
 };
 
 /// By digest, which is also the order of the pages.
@@ -105,7 +105,12 @@ impl Registry {
         subject: &Digest,
         mut local: List,
     ) -> Result<(List, Provenance), Error> {
-        let Shared { answer, collapsed } = self.ask_referrers(pull, subject).await;
+        let patience = if local.is_empty() {
+            Patience::Long
+        } else {
+            Patience::Short
+        };
+        let Shared { answer, collapsed } = self.ask_referrers(pull, subject, patience).await;
         let mut provenance = self.forwarded(pull, Outcome::Checked, Forward::Miss, collapsed);
         match answer {
             Ok(listed) => {
@@ -139,14 +144,19 @@ impl Registry {
         }
     }
 
-    async fn ask_referrers(&self, pull: Pull<'_>, subject: &Digest) -> Shared<Arc<Listed>> {
-        let question = Question::new(pull, Reference::Digest(subject.clone()));
+    async fn ask_referrers(
+        &self,
+        pull: Pull<'_>,
+        subject: &Digest,
+        patience: Patience,
+    ) -> Shared<Arc<Listed>> {
+        let question = Question::new(pull, Reference::Digest(subject.clone())).within(patience);
         let (this, errand, subject) = (self.clone(), pull.errand(), subject.clone());
         let work = || async move {
             let pull = errand.pull();
             let upstream = &pull.covered.active.upstream;
             let answer = upstream
-                .referrers(&pull.covered.source, &subject, pull.request)
+                .referrers(&pull.covered.source, &subject, patience, pull.request)
                 .await;
             let listed = answer.and_then(|given| {
                 let list = read(&given.index)?;

@@ -147,20 +147,26 @@ impl Upstream for Breaker {
         &self,
         repository: &RepositoryName,
         page: &Page,
+        patience: Patience,
         request: &Request,
     ) -> Result<TagPage, Error> {
         self.admit()?;
-        self.noted(self.inner.tags(repository, page, request).await)
+        self.noted(self.inner.tags(repository, page, patience, request).await)
     }
 
     async fn referrers(
         &self,
         repository: &RepositoryName,
         subject: &Digest,
+        patience: Patience,
         request: &Request,
     ) -> Result<Referrers, Error> {
         self.admit()?;
-        self.noted(self.inner.referrers(repository, subject, request).await)
+        self.noted(
+            self.inner
+                .referrers(repository, subject, patience, request)
+                .await,
+        )
     }
 }
 
@@ -190,17 +196,23 @@ mod tests {
             assert!(head.await.unwrap_err().is_away());
         }
         assert_eq!(scripted.total(), 3);
-        let error = breaker.tags(&repository, &Page::default(), &request).await;
+        let error = breaker
+            .tags(&repository, &Page::default(), Patience::Long, &request)
+            .await;
         let error = error.unwrap_err();
         assert!(error.detail.contains("refused"), "{error}");
         assert!(error.retry_after().unwrap() <= Duration::from_secs(6));
         scripted.heal();
         clock.advance(Duration::from_secs(6));
         // Even "no such repository" is an answer.
-        let tags = breaker.tags(&repository, &Page::default(), &request).await;
+        let tags = breaker
+            .tags(&repository, &Page::default(), Patience::Long, &request)
+            .await;
         assert_eq!(tags.unwrap_err().kind, Kind::Gone);
         assert_eq!(scripted.total(), 4);
-        let _ = breaker.tags(&repository, &Page::default(), &request).await;
+        let _ = breaker
+            .tags(&repository, &Page::default(), Patience::Long, &request)
+            .await;
         assert_eq!(scripted.total(), 5);
     }
 }

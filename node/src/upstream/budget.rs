@@ -254,22 +254,24 @@ impl Upstream for Budget {
         &self,
         repository: &RepositoryName,
         page: &Page,
+        patience: Patience,
         request: &Request,
     ) -> Result<TagPage, Error> {
-        self.account.turn(Patience::Long).await?;
-        self.account
-            .noted(self.inner.tags(repository, page, request).await)
+        self.account.turn(patience).await?;
+        let asked = self.inner.tags(repository, page, patience, request);
+        self.account.noted(asked.await)
     }
 
     async fn referrers(
         &self,
         repository: &RepositoryName,
         subject: &Digest,
+        patience: Patience,
         request: &Request,
     ) -> Result<Referrers, Error> {
-        self.account.turn(Patience::Long).await?;
-        self.account
-            .noted(self.inner.referrers(repository, subject, request).await)
+        self.account.turn(patience).await?;
+        let asked = self.inner.referrers(repository, subject, patience, request);
+        self.account.noted(asked.await)
     }
 }
 

@@ -133,12 +133,17 @@ async fn ranges(upstream: &dyn Upstream, fixture: &Fixture) {
 async fn lists(upstream: &dyn Upstream, fixture: &Fixture) {
     let request = request();
     let tags = upstream
-        .tags(&fixture.repository, &Page::default(), &request)
+        .tags(
+            &fixture.repository,
+            &Page::default(),
+            Patience::Short,
+            &request,
+        )
         .await;
     let tags = tags.expect("a list of tags");
     assert_eq!((tags.tags, tags.next), (vec![fixture.tag.clone()], None));
     let subject = Digest::sha256(&fixture.manifest);
-    let referrers = upstream.referrers(&fixture.repository, &subject, &request);
+    let referrers = upstream.referrers(&fixture.repository, &subject, Patience::Long, &request);
     let referrers = referrers.await.expect("a list of referrers");
     let index = Manifest::parse(&referrers.index, None).expect("referrers are an index");
     assert!(

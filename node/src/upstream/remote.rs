@@ -16,6 +16,7 @@ use std::{
 use async_trait::async_trait;
 use identity::authenticator::{Authenticator, realm::Origin};
 use runtime::{Clock, egress};
+use tokio::time::Instant;
 use wire::{
     digest::Digest,
     name::{MeshName, NodeName},
@@ -44,10 +45,13 @@ mod tests;
 /// How long silence may last.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadlines {
-    /// From the request to its answer's headers, when nothing else can be served.
+    /// From one request to its answer's headers.
     pub first_byte: Duration,
-    /// For a whole tag check, when a local copy can be served instead.
+    /// Until the answer to a check, a list or a manifest begins, tokens, redirects and the retry included, when something
+    /// stored can be served instead.
     pub short: Duration,
+    /// The same, when nothing else can be served.
+    pub long: Duration,
     /// Between two pieces of a body.
     pub progress: Duration,
     /// Before the one retry, before jitter.
@@ -59,6 +63,7 @@ impl Default for Deadlines {
         Self {
             first_byte: Duration::from_secs(30),
             short: Duration::from_secs(2),
+            long: Duration::from_secs(8),
             progress: Duration::from_secs(30),
             retry_after: Duration::from_millis(100),
         }
@@ -133,6 +138,15 @@ impl Remote {
         self.asks_by_get.load(Ordering::Relaxed)
     }
 
+    /// When an answer has to have begun.
+    fn until(&self, patience: Patience, request: &Request) -> Instant {
+        let allowed = match patience {
+            Patience::Short => self.config.deadlines.short,
+            Patience::Long => self.config.deadlines.long,
+        };
+        self.parts.clock.now() + shrunk(allowed, request)
+    }
+
     fn ask_by_get_from_now_on(&self) {
         if !self.asks_by_get.swap(true, Ordering::Relaxed) {
             tracing::info!(upstream = %self.config.name, "HEAD of a tag does not say its digest here; it is asked for by GET from now on");
@@ -153,17 +167,8 @@ impl Upstream for Remote {
         patience: Patience,
         request: &Request,
     ) -> Result<ManifestHead, Error> {
-        let head = manifest::head(self, repository, reference, request);
-        match patience {
-            Patience::Long => head.await,
-            Patience::Short => {
-                let short = shrunk(self.config.deadlines.short, request);
-                let asked = self.parts.clock.timeout(short, head).await;
-                asked.unwrap_or_else(|_| {
-                    Err(Error::away(format!("no answer within {}", seconds(short))))
-                })
-            }
-        }
+        let until = self.until(patience, request);
+        manifest::head(self, repository, reference, until, request).await
     }
 
     async fn get_manifest(
@@ -172,7 +177,8 @@ impl Upstream for Remote {
         reference: &Reference,
         request: &Request,
     ) -> Result<ManifestBody, Error> {
-        manifest::get(self, repository, reference, request).await
+        let until = self.until(Patience::Long, request);
+        manifest::get(self, repository, reference, until, request).await
     }
 
     async fn head_blob(
@@ -181,7 +187,8 @@ impl Upstream for Remote {
         digest: &Digest,
         request: &Request,
     ) -> Result<u64, Error> {
-        blob::head(self, repository, digest, request).await
+        let until = self.until(Patience::Long, request);
+        blob::head(self, repository, digest, Some(until), request).await
     }
 
     async fn get_blob(
@@ -198,18 +205,20 @@ impl Upstream for Remote {
         &self,
         repository: &RepositoryName,
         page: &Page,
+        patience: Patience,
         request: &Request,
     ) -> Result<TagPage, Error> {
-        list::tags(self, repository, page, request).await
+        list::tags(self, repository, page, patience, request).await
     }
 
     async fn referrers(
         &self,
         repository: &RepositoryName,
         subject: &Digest,
+        patience: Patience,
         request: &Request,
     ) -> Result<Referrers, Error> {
-        list::referrers(self, repository, subject, request).await
+        list::referrers(self, repository, subject, patience, request).await
     }
 }
 
@@ -220,7 +229,7 @@ fn shrunk(allowed: Duration, request: &Request) -> Duration {
     allowed * (6 - nodes as u32) / 6
 }
 
-/// A time as messages say it: `2 s`, `0.2 s`.
+/// A time as messages say it, to the hundredth: `2 s`, `0.2 s`.
 fn seconds(time: Duration) -> String {
-    format!("{} s", time.as_secs_f32())
+    format!("{} s", (time.as_secs_f64() * 100.0).round() / 100.0)
 }

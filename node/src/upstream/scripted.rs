@@ -60,7 +60,7 @@ pub struct Call {
     pub what: String,
     /// The range, of a blob.
     pub range: Option<BlobRange>,
-    /// The patience, of a HEAD of a manifest.
+    /// The patience, of a HEAD of a manifest and of lists.
     pub patience: Option<Patience>,
     /// On whose behalf.
     pub request: Request,

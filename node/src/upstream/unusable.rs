@@ -71,6 +71,7 @@ impl Upstream for Unusable {
         &self,
         _repository: &RepositoryName,
         _page: &Page,
+        _patience: Patience,
         _request: &Request,
     ) -> Result<TagPage, Error> {
         Err(self.error.clone())
@@ -80,6 +81,7 @@ impl Upstream for Unusable {
         &self,
         _repository: &RepositoryName,
         _subject: &Digest,
+        _patience: Patience,
         _request: &Request,
     ) -> Result<Referrers, Error> {
         Err(self.error.clone())

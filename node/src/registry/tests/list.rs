@@ -7,7 +7,7 @@ use wire::{digest::Digest, manifest::referrers_index, media_type::OCI_MANIFEST, 
 use super::rig::{Rig, check_after, name, request};
 use crate::{
     registry::{Error, TagsAnswer},
-    upstream::{self, scripted::Verb},
+    upstream::{self, Patience, scripted::Verb},
 };
 
 fn page(n: usize, last: Option<&str>) -> Page {
@@ -56,6 +56,27 @@ fn signature(subject: &Digest, artifact_type: &str) -> String {
         "layers": [], "subject": {"mediaType": OCI_MANIFEST, "size": 1, "digest": subject},
     })
     .to_string()
+}
+
+#[tokio::test]
+async fn who_has_something_to_tell_waits_less_for_the_upstream() {
+    let rig = Rig::new();
+    let image = rig.publish("1", "a");
+    let origin = || rig.origin.calls().last().unwrap().patience;
+    rig.tags(&Page::default()).await.unwrap();
+    assert_eq!(origin(), Some(Patience::Long));
+    rig.referrers(&image.digest, None).await.unwrap();
+    assert_eq!(origin(), Some(Patience::Long));
+    rig.get("1").await.unwrap();
+    let signature = signature(&image.digest, "type/sig");
+    let signature = rig
+        .origin
+        .manifest("library/app", None, OCI_MANIFEST, signature);
+    rig.get(signature.as_str()).await.unwrap();
+    rig.tags(&Page::default()).await.unwrap();
+    assert_eq!(origin(), Some(Patience::Short));
+    rig.referrers(&image.digest, None).await.unwrap();
+    assert_eq!(origin(), Some(Patience::Short));
 }
 
 #[tokio::test]

@@ -75,7 +75,9 @@ async fn after_a_429_nobody_asks_until_it_said() {
     }
     assert_eq!(scripted.total(), 1);
     clock.advance(Duration::from_secs(20));
-    let tags = two.tags(&repository, &Page::default(), &request).await;
+    let tags = two
+        .tags(&repository, &Page::default(), Patience::Long, &request)
+        .await;
     assert_eq!(tags.unwrap_err().kind, super::super::error::Kind::Gone);
 }
 

@@ -11,7 +11,7 @@ use topology::model::{
 use wire::{name::MeshName, page::Page, secret_ref::SecretRef};
 
 use super::*;
-use crate::upstream::{conformance::request, observer::Unobserved};
+use crate::upstream::{Patience, conformance::request, observer::Unobserved};
 
 fn node(name: &str, endpoint: Endpoint, peer: Option<Endpoint>) -> Node {
     Node {
@@ -114,7 +114,7 @@ async fn asked(upstream: &dyn Upstream) -> Error {
     let repository = "team/app".parse().unwrap();
     let (page, request) = (Page::default(), request());
     upstream
-        .tags(&repository, &page, &request)
+        .tags(&repository, &page, Patience::Long, &request)
         .await
         .unwrap_err()
 }

@@ -5,6 +5,7 @@
 //! nowhere cannot be streamed from, because nobody would notice a body that ends early. Source: `reference/faults.md` 8.1, rule 30.
 
 use http::{Method, header};
+use tokio::time::Instant;
 use wire::{
     digest::Digest,
     range::{ContentRange, Span},
@@ -22,21 +23,25 @@ pub(super) async fn head(
     remote: &Remote,
     repository: &RepositoryName,
     digest: &Digest,
+    until: Option<Instant>,
     request: &Request,
 ) -> Result<u64, Error> {
     let repository = remote.config.profile.repository(repository);
     let answer = remote
-        .send(&ask(Method::HEAD, &repository, digest, None, request))
+        .send(&Ask {
+            until,
+            ..ask(Method::HEAD, &repository, digest, None, request)
+        })
         .await?;
     match answer.status().as_u16() {
         200 => {
             refuse_what_is_no_blob(&answer)?;
             match length(&answer) {
                 Some(size) => Ok(size),
-                None => by_first_byte(remote, &repository, digest, request).await,
+                None => by_first_byte(remote, &repository, digest, until, request).await,
             }
         }
-        405 | 501 => by_first_byte(remote, &repository, digest, request).await,
+        405 | 501 => by_first_byte(remote, &repository, digest, until, request).await,
         _ => Err(remote.refusal(answer).await),
     }
 }
@@ -57,7 +62,7 @@ pub(super) async fn get(
             refuse_what_is_no_blob(&answer)?;
             let size = match length(&answer) {
                 Some(size) => size,
-                None => head(remote, repository, digest, request).await?,
+                None => head(remote, repository, digest, None, request).await?,
             };
             (0, size, size)
         }
@@ -66,7 +71,7 @@ pub(super) async fn get(
             let (span, size) = part(&answer, range)?;
             let size = match size {
                 Some(size) => size,
-                None => head(remote, repository, digest, request).await?,
+                None => head(remote, repository, digest, None, request).await?,
             };
             check_end(span, size, range)?;
             (span.first, span.length(), size)
@@ -87,6 +92,7 @@ async fn by_first_byte(
     remote: &Remote,
     repository: &RepositoryName,
     digest: &Digest,
+    until: Option<Instant>,
     request: &Request,
 ) -> Result<u64, Error> {
     let range = BlobRange {
@@ -94,7 +100,10 @@ async fn by_first_byte(
         end: Some(0),
     };
     let answer = remote
-        .send(&ask(Method::GET, repository, digest, Some(range), request))
+        .send(&Ask {
+            until,
+            ..ask(Method::GET, repository, digest, Some(range), request)
+        })
         .await?;
     let size = match answer.status().as_u16() {
         200 => length(&answer),
@@ -124,6 +133,7 @@ fn ask<'a>(
         repository,
         accept: "*/*",
         range,
+        until: None,
         request,
     }
 }

@@ -11,16 +11,22 @@ use reqwest::Response;
 use runtime::Clock;
 
 use super::{Remote, seconds};
-use crate::upstream::{Error, observer::Observer};
+use crate::upstream::{Error, Patience, observer::Observer};
 
-/// Reads all of a body, at most `limit` bytes.
+/// Reads all of a body, at most `limit` bytes. Somebody waits for it to its end, so silence may last no longer than until
+/// the answer itself.
 pub(super) async fn whole(
     remote: &Remote,
     mut response: Response,
     limit: usize,
+    patience: Patience,
 ) -> Result<Bytes, Error> {
     let mut body = BytesMut::new();
-    let progress = remote.config.deadlines.progress;
+    let deadlines = &remote.config.deadlines;
+    let progress = deadlines.progress.min(match patience {
+        Patience::Short => deadlines.short,
+        Patience::Long => deadlines.long,
+    });
     while let Some(piece) = piece(&remote.parts.clock, progress, &mut response).await? {
         if body.len() + piece.len() > limit {
             return Err(Error::wrong(format!(

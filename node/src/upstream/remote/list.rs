@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::{Method, StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use tokio::time::Instant;
 use url::Url;
 use wire::{
     digest::Digest,
@@ -22,7 +23,7 @@ use wire::{
 use super::{Remote, answer::Answer, body, manifest, send::Ask};
 use crate::{
     request::Request,
-    upstream::{Error, Referrers, TagPage, error::Kind},
+    upstream::{Error, Patience, Referrers, TagPage, error::Kind},
 };
 
 /// The longest page of tags: some registries know no pages.
@@ -37,6 +38,7 @@ pub(super) async fn tags(
     remote: &Remote,
     repository: &RepositoryName,
     page: &Page,
+    patience: Patience,
     request: &Request,
 ) -> Result<TagPage, Error> {
     #[derive(Deserialize)]
@@ -52,6 +54,7 @@ pub(super) async fn tags(
         .send(&ask(
             route.path_and_query(),
             &repository,
+            remote.until(patience, request),
             request,
             "application/json",
         ))
@@ -61,7 +64,7 @@ pub(super) async fn tags(
     }
     manifest::refuse_encoding(&answer)?;
     let (link, warning) = (next_link(&answer), answer.warning());
-    let bytes = body::whole(remote, answer.response, MAX_TAGS_BODY).await?;
+    let bytes = body::whole(remote, answer.response, MAX_TAGS_BODY, patience).await?;
     let list: List = serde_json::from_slice(&bytes)
         .map_err(|_| Error::wrong("the answer is not a list of tags"))?;
     let tags = list.tags.unwrap_or_default();
@@ -85,6 +88,7 @@ pub(super) async fn referrers(
     remote: &Remote,
     repository: &RepositoryName,
     subject: &Digest,
+    patience: Patience,
     request: &Request,
 ) -> Result<Referrers, Error> {
     let source = remote.config.profile.repository(repository);
@@ -94,9 +98,9 @@ pub(super) async fn referrers(
         artifact_type: None,
         page: Page::default(),
     };
-    match by_api(remote, route.path_and_query(), &source, request).await? {
+    match by_api(remote, route.path_and_query(), &source, patience, request).await? {
         Some(referrers) => Ok(referrers),
-        None => by_tag(remote, repository, subject, request).await,
+        None => by_tag(remote, repository, subject, patience, request).await,
     }
 }
 
@@ -105,6 +109,7 @@ async fn by_api(
     remote: &Remote,
     first: String,
     repository: &RepositoryName,
+    patience: Patience,
     request: &Request,
 ) -> Result<Option<Referrers>, Error> {
     let mut joined: Option<Joined> = None;
@@ -112,7 +117,13 @@ async fn by_api(
     let mut target = first;
     for _ in 0..MAX_PAGES {
         let answer = remote
-            .send(&ask(target.clone(), repository, request, OCI_INDEX))
+            .send(&ask(
+                target.clone(),
+                repository,
+                remote.until(patience, request),
+                request,
+                OCI_INDEX,
+            ))
             .await?;
         match answer.status().as_u16() {
             200 => {}
@@ -124,7 +135,7 @@ async fn by_api(
         warning = warning.or_else(|| answer.warning());
         let content_type = answer.header(header::CONTENT_TYPE).unwrap_or_default();
         let essence = media_type::essence(content_type);
-        let bytes = body::whole(remote, answer.response, MAX_REFERRERS_BODY).await?;
+        let bytes = body::whole(remote, answer.response, MAX_REFERRERS_BODY, patience).await?;
         let page = Joined::read(bytes, &essence)?;
         let all = match joined.take() {
             None => page,
@@ -161,10 +172,12 @@ async fn by_tag(
     remote: &Remote,
     repository: &RepositoryName,
     subject: &Digest,
+    patience: Patience,
     request: &Request,
 ) -> Result<Referrers, Error> {
     let fallback = Reference::Tag(Tag::referrers_fallback(subject));
-    match manifest::get(remote, repository, &fallback, request).await {
+    let until = remote.until(patience, request);
+    match manifest::get(remote, repository, &fallback, until, request).await {
         Ok(index) if media_type::is_index(&index.head.media_type) => Ok(Referrers {
             index: index.bytes,
             warning: index.head.warning,
@@ -190,6 +203,7 @@ async fn by_tag(
 fn ask<'a>(
     target: String,
     repository: &'a RepositoryName,
+    until: Instant,
     request: &'a Request,
     accept: &'static str,
 ) -> Ask<'a> {
@@ -199,6 +213,7 @@ fn ask<'a>(
         repository,
         accept,
         range: None,
+        until: Some(until),
         request,
     }
 }

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use http::{Method, StatusCode, header};
+use tokio::time::Instant;
 use wire::{
     digest::{Algorithm, Digest},
     manifest::{MAX_BYTES, Manifest},
@@ -21,7 +22,7 @@ use wire::{
 use super::{Remote, answer::Answer, body, send::Ask};
 use crate::{
     request::Request,
-    upstream::{Error, ManifestBody, ManifestHead, error::Kind},
+    upstream::{Error, ManifestBody, ManifestHead, Patience, error::Kind},
 };
 
 const DOCKER_CONTENT_DIGEST: &str = "docker-content-digest";
@@ -39,22 +40,23 @@ pub(super) async fn head(
     remote: &Remote,
     repository: &RepositoryName,
     reference: &Reference,
+    until: Instant,
     request: &Request,
 ) -> Result<ManifestHead, Error> {
     let by_tag = matches!(reference, Reference::Tag(_));
     if by_tag && remote.asks_by_get() {
-        return get(remote, repository, reference, request)
+        return get(remote, repository, reference, until, request)
             .await
             .map(|body| body.head);
     }
-    match told(remote, repository, reference, request).await? {
+    match told(remote, repository, reference, until, request).await? {
         Told::Head(head) => Ok(head),
         Told::TooLittle => {
             remote.ask_by_get_from_now_on();
-            let body = get(remote, repository, reference, request).await?;
+            let body = get(remote, repository, reference, until, request).await?;
             Ok(body.head)
         }
-        Told::Perhaps(error) => match get(remote, repository, reference, request).await {
+        Told::Perhaps(error) => match get(remote, repository, reference, until, request).await {
             Ok(body) => {
                 remote.ask_by_get_from_now_on();
                 Ok(body.head)
@@ -72,10 +74,11 @@ async fn told(
     remote: &Remote,
     repository: &RepositoryName,
     reference: &Reference,
+    until: Instant,
     request: &Request,
 ) -> Result<Told, Error> {
     let repository = remote.config.profile.repository(repository);
-    let ask = ask(Method::HEAD, &repository, reference, request);
+    let ask = ask(Method::HEAD, &repository, reference, until, request);
     let answer = remote.send(&ask).await?;
     match answer.status().as_u16() {
         200 => {
@@ -116,6 +119,7 @@ fn ask<'a>(
     method: Method,
     repository: &'a RepositoryName,
     reference: &Reference,
+    until: Instant,
     request: &'a Request,
 ) -> Ask<'a> {
     let route = Route::Manifest {
@@ -129,6 +133,7 @@ fn ask<'a>(
         repository,
         accept: media_type::ACCEPT_MANIFESTS,
         range: None,
+        until: Some(until),
         request,
     }
 }
@@ -197,10 +202,11 @@ pub(super) async fn get(
     remote: &Remote,
     repository: &RepositoryName,
     reference: &Reference,
+    until: Instant,
     request: &Request,
 ) -> Result<ManifestBody, Error> {
     let repository = remote.config.profile.repository(repository);
-    let ask = ask(Method::GET, &repository, reference, request);
+    let ask = ask(Method::GET, &repository, reference, until, request);
     match fetch(remote, &ask, reference).await {
         Err(error) if error.kind == Kind::Broken => fetch(remote, &ask, reference).await,
         other => other,
@@ -226,7 +232,7 @@ async fn fetch(
         cache_status: answer.cache_status(),
         warning: answer.warning(),
     };
-    let bytes = body::whole(remote, answer.response, MAX_BYTES).await?;
+    let bytes = body::whole(remote, answer.response, MAX_BYTES, Patience::Long).await?;
     verified(head, bytes, reference, stated)
 }
 

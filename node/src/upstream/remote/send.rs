@@ -11,6 +11,7 @@ use identity::authenticator::{Authorization, realm::Origin, retry_after};
 use rand::Rng;
 use reqwest::{RequestBuilder, Response};
 use runtime::{Secret, egress, telemetry::TRACEPARENT};
+use tokio::time::Instant;
 use url::Url;
 use wire::{
     challenge::Challenge,
@@ -47,6 +48,8 @@ pub(super) struct Ask<'a> {
     pub(super) repository: &'a RepositoryName,
     pub(super) accept: &'static str,
     pub(super) range: Option<BlobRange>,
+    /// When the answer has to have begun, whatever it takes to get it; none for the transfer of a blob.
+    pub(super) until: Option<Instant>,
     pub(super) request: &'a Request,
 }
 
@@ -60,6 +63,17 @@ struct Failure {
 impl Remote {
     /// Asks, and comes back with the answer that counts.
     pub(super) async fn send(&self, ask: &Ask<'_>) -> Result<Answer, Error> {
+        let Some(until) = ask.until else {
+            return self.converse(ask).await;
+        };
+        let clock = &self.parts.clock;
+        let left = until.saturating_duration_since(clock.now());
+        let answer = clock.timeout(left, self.converse(ask)).await;
+        answer.unwrap_or_else(|_| Err(Error::away(format!("no answer within {}", seconds(left)))))
+    }
+
+    /// As many requests as the question takes.
+    async fn converse(&self, ask: &Ask<'_>) -> Result<Answer, Error> {
         let scopes = [Scope::repository(ask.repository.clone(), [Action::Pull])];
         let authenticator = &self.parts.authenticator;
         let authorized = authenticator.authorize(&scopes).await;
@@ -212,6 +226,11 @@ impl Remote {
     async fn once(&self, ask: &Ask<'_>, request: RequestBuilder) -> Result<Response, Failure> {
         let began = self.parts.clock.now();
         let first_byte = shrunk(self.config.deadlines.first_byte, ask.request);
+        // Here rather than in `send` alone, so that a request without an answer is told to the observer.
+        let left = ask
+            .until
+            .map(|until| until.saturating_duration_since(began));
+        let first_byte = left.map_or(first_byte, |left| left.min(first_byte));
         let sent = self.parts.clock.timeout(first_byte, request.send()).await;
         let code = sent.as_ref().ok().and_then(|r| r.as_ref().ok());
         let code = code.map(|response| response.status().as_u16());

@@ -148,6 +148,7 @@ fn remote(
         deadlines: Deadlines {
             first_byte: Duration::from_secs(5),
             short: Duration::from_millis(200),
+            long: Duration::from_millis(800),
             progress: Duration::from_millis(300),
             retry_after: Duration::from_millis(1),
         },

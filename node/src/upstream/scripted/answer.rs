@@ -195,10 +195,12 @@ impl Upstream for Scripted {
         &self,
         repository: &RepositoryName,
         page: &Page,
+        patience: Patience,
         request: &Request,
     ) -> Result<TagPage, Error> {
-        self.arrive(Call::new(Verb::Tags, repository, "", request))
-            .await?;
+        let mut call = Call::new(Verb::Tags, repository, "", request);
+        call.patience = Some(patience);
+        self.arrive(call).await?;
         let state = self.lock();
         let known = state.repositories.get(repository).ok_or_else(gone)?;
         let after = |tag: &&String| page.last.as_ref().is_none_or(|last| *tag > last);
@@ -222,9 +224,11 @@ impl Upstream for Scripted {
         &self,
         repository: &RepositoryName,
         subject: &Digest,
+        patience: Patience,
         request: &Request,
     ) -> Result<Referrers, Error> {
-        let call = Call::new(Verb::Referrers, repository, subject, request);
+        let mut call = Call::new(Verb::Referrers, repository, subject, request);
+        call.patience = Some(patience);
         self.arrive(call).await?;
         let state = self.lock();
         let known = state.repositories.get(repository);

@@ -125,10 +125,16 @@ async fn tags_come_in_pages() {
         n: Some(2),
         last: None,
     };
-    let first = upstream.tags(&app(), &page, &request()).await.unwrap();
+    let first = upstream
+        .tags(&app(), &page, Patience::Long, &request())
+        .await
+        .unwrap();
     assert_eq!(first.tags, ["a", "b"]);
     let next = first.next.unwrap();
-    let second = upstream.tags(&app(), &next, &request()).await.unwrap();
+    let second = upstream
+        .tags(&app(), &next, Patience::Long, &request())
+        .await
+        .unwrap();
     assert_eq!((second.tags, second.next), (vec!["c".to_owned()], None));
 }
 

@@ -388,6 +388,21 @@ async fn who_does_not_answer_is_away() {
     let error = head.unwrap_err();
     assert!(error.is_away() && error.detail.contains("0.2 s"), "{error}");
 
+    let subject = Digest::sha256(b"x");
+    let page = Page::default();
+    for (patience, within) in [(Patience::Short, "0.2 s"), (Patience::Long, "0.8 s")] {
+        let tags = rig.remote.tags(&app, &page, patience, &request).await;
+        let referrers = rig.remote.referrers(&app, &subject, patience, &request);
+        for error in [tags.unwrap_err(), referrers.await.unwrap_err()] {
+            assert!(error.is_away() && error.detail.contains(within), "{error}");
+        }
+    }
+    let manifest = rig.manifest("1").await.unwrap_err();
+    let blob = rig.remote.head_blob(&app, &subject, &request).await;
+    for error in [manifest, blob.unwrap_err()] {
+        assert!(error.is_away() && error.detail.contains("0.8 s"), "{error}");
+    }
+
     let closed = {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         listener.local_addr().unwrap()

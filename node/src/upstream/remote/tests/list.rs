@@ -23,7 +23,10 @@ fn index(referrers: &[&str]) -> String {
 
 async fn referrers(rig: &Rig) -> Result<Bytes, Error> {
     let subject = Digest::sha256(b"subject");
-    let answer = rig.remote.referrers(&app(), &subject, &request()).await;
+    let answer = rig
+        .remote
+        .referrers(&app(), &subject, Patience::Long, &request())
+        .await;
     answer.map(|referrers| referrers.index)
 }
 
@@ -46,11 +49,15 @@ async fn tags_come_page_by_page_and_a_link_chooses_no_host() {
         n: Some(2),
         last: None,
     };
-    let first = rig.remote.tags(&app(), &page, &request()).await.unwrap();
+    let first = rig
+        .remote
+        .tags(&app(), &page, Patience::Long, &request())
+        .await
+        .unwrap();
     assert_eq!(first.tags, ["a", "b"]);
     let second = rig
         .remote
-        .tags(&app(), &first.next.unwrap(), &request())
+        .tags(&app(), &first.next.unwrap(), Patience::Long, &request())
         .await;
     let second = second.unwrap();
     assert_eq!((second.tags.len(), second.next), (0, None));
@@ -71,10 +78,16 @@ async fn a_lists_warning_is_read_on_whichever_page_it_comes() {
             .and("Link", &format!("<{first}?page=2>; rel=\"next\"")),
     })
     .await;
-    let tags = rig.remote.tags(&app(), &Page::default(), &request()).await;
+    let tags = rig
+        .remote
+        .tags(&app(), &Page::default(), Patience::Long, &request())
+        .await;
     assert_eq!(tags.unwrap().warning.as_deref(), Some("of this node only"));
     let subject = Digest::sha256(b"subject");
-    let referrers = rig.remote.referrers(&app(), &subject, &request()).await;
+    let referrers = rig
+        .remote
+        .referrers(&app(), &subject, Patience::Long, &request())
+        .await;
     let warning = referrers.unwrap().warning;
     assert_eq!(warning.as_deref(), Some("of this node only"));
 }
@@ -83,7 +96,10 @@ async fn a_lists_warning_is_read_on_whichever_page_it_comes() {
 async fn what_is_no_list_of_tags_is_wrong() {
     for body in ["<html>", "[]", r#"{"tags":"a"}"#, ""] {
         let rig = Rig::new(move |_| Reply::ok("application/json", body)).await;
-        let error = rig.remote.tags(&app(), &Page::default(), &request()).await;
+        let error = rig
+            .remote
+            .tags(&app(), &Page::default(), Patience::Long, &request())
+            .await;
         assert_eq!(error.unwrap_err().kind, Kind::Wrong, "{body}");
     }
 }

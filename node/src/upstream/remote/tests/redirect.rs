@@ -40,7 +40,7 @@ async fn relative_and_absolute_redirects_on_the_own_origin_are_followed() {
         let subject = Digest::sha256(b"x");
         assert!(
             rig.remote
-                .referrers(&app(), &subject, &request())
+                .referrers(&app(), &subject, Patience::Long, &request())
                 .await
                 .is_ok()
         );
