@@ -4,3 +4,4 @@
 //! join it with the next release.
 
 pub mod publish;
+pub mod state;

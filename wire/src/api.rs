@@ -1,5 +1,19 @@
-//! The objects that our own programs exchange as JSON: what a node says about itself, for the CLI and the control plane.
+//! JSON objects of `/api/v1`, of `/status`, and of what control plane and nodes ask and tell each other.
 //!
-//! Field names are camelCase and only ever added. Times are RFC 3339. `explain` and `doctor` have theirs beside `status`.
+//! One declaration for both sides: control and nodes fill them, the CLI and the console read them. Fields are added, never renamed;
+//! whoever reads ignores what it does not know.
 
+pub mod ask;
+pub mod audit;
+pub mod doctor;
+pub mod event;
+pub mod explain;
+pub mod inventory;
+pub mod mesh;
+pub mod problem;
+pub mod pull;
+pub mod recall;
+pub mod report;
+pub mod resource;
+pub mod slice;
 pub mod status;

@@ -15,7 +15,7 @@ pub use self::scope::{EventScope, EventScopeError};
 use crate::{
     digest::Digest,
     name::{MeshName, NodeName, RuleName},
-    platform::Platform,
+    platform::{self, Platform},
     reference::Tag,
     repository::RepositoryName,
     time::{self, WallTime},
@@ -145,7 +145,7 @@ pub struct Origin {
     /// The platform, written `os/arch[/variant]`, when it means something.
     #[serde(
         default,
-        with = "platform_text",
+        with = "platform::text",
         skip_serializing_if = "Option::is_none"
     )]
     pub platform: Option<Platform>,
@@ -179,28 +179,4 @@ impl Event {
 #[must_use]
 pub fn ping_body() -> Vec<u8> {
     br#"{"action":"ping"}"#.to_vec()
-}
-
-mod platform_text {
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    use super::Platform;
-
-    pub(super) fn serialize<S: Serializer>(
-        platform: &Option<Platform>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        match platform {
-            Some(platform) => serializer.collect_str(platform),
-            None => serializer.serialize_none(),
-        }
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<Platform>, D::Error> {
-        let text = Option::<String>::deserialize(deserializer)?;
-        text.map(|text| text.parse().map_err(D::Error::custom))
-            .transpose()
-    }
 }

@@ -78,6 +78,71 @@ impl fmt::Display for Platform {
     }
 }
 
+/// A platform in JSON as its text, `os/arch[/variant]`, where OCI's own object is not asked for.
+pub mod text {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
+
+    use super::Platform;
+
+    /// Writes `Some` as text.
+    ///
+    /// # Errors
+    /// The serialiser's.
+    pub fn serialize<S: Serializer>(
+        platform: &Option<Platform>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match platform {
+            Some(platform) => serializer.collect_str(platform),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    /// Reads text, or nothing.
+    ///
+    /// # Errors
+    /// When the text is no platform.
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Platform>, D::Error> {
+        let text = Option::<String>::deserialize(deserializer)?;
+        text.map(|text| text.parse().map_err(D::Error::custom))
+            .transpose()
+    }
+
+    /// The same for a list.
+    pub mod list {
+        use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
+
+        use crate::platform::Platform;
+
+        /// Writes each as text.
+        ///
+        /// # Errors
+        /// The serialiser's.
+        pub fn serialize<S: Serializer>(
+            platforms: &[Platform],
+            serializer: S,
+        ) -> Result<S::Ok, S::Error> {
+            serializer.collect_seq(platforms.iter().map(ToString::to_string))
+        }
+
+        /// Reads a list of texts.
+        ///
+        /// # Errors
+        /// When one is no platform.
+        pub fn deserialize<'de, D: Deserializer<'de>>(
+            deserializer: D,
+        ) -> Result<Vec<Platform>, D::Error> {
+            let texts = Vec::<String>::deserialize(deserializer)?;
+            let read = texts
+                .iter()
+                .map(|text| text.parse().map_err(D::Error::custom));
+            read.collect()
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
