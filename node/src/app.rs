@@ -39,6 +39,7 @@ use crate::{
     upstream::pool::Pool,
 };
 
+mod ask;
 mod heal;
 mod listen;
 mod observe;
@@ -131,6 +132,8 @@ struct Shared {
     clock: Clock,
     tasks: Tasks,
     draining: CancellationToken,
+    /// Cancelled when the control plane asked for a drain.
+    asked_to_end: CancellationToken,
     seen: status::Seen,
     /// How rules fared when it was last written down, by key.
     kept: Mutex<HashMap<String, Facts>>,
@@ -257,6 +260,7 @@ pub async fn start(
         clock,
         tasks: tasks.clone(),
         draining,
+        asked_to_end: CancellationToken::new(),
         seen: status::Seen::default(),
         kept: Mutex::default(),
     });
