@@ -9,7 +9,7 @@
 //! | OCI grammar | `repository`, `reference`, `digest`, `platform`, `media_type`, `pattern`, `manifest`, `oci_error` |
 //! | HTTP of registries | `route`, `query`, `page`, `range`, `scope`, `challenge`, `hops`, `cache_status` |
 //! | what others parse | `event`, `api` |
-//! | what nodes and control plane say | `node_service` |
+//! | what nodes and control plane say | `node_service`, `join_token` |
 
 #![warn(missing_docs)]
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
@@ -22,6 +22,7 @@ pub mod digest;
 pub mod event;
 pub mod generation;
 pub mod hops;
+pub mod join_token;
 pub mod manifest;
 pub mod media_type;
 pub mod name;
