@@ -7,11 +7,13 @@
 //! | being called | `network`, `authenticate`, `principal`, `decide`, `sign` |
 //! | calling an upstream | `secret` -> `token_source` -> `authenticator` |
 //! | both | `error` |
+//! | among ourselves | `certificate` |
 
 #![warn(missing_docs)]
 
 pub mod authenticate;
 pub mod authenticator;
+pub mod certificate;
 pub mod decide;
 pub mod error;
 pub mod network;
