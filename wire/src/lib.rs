@@ -9,7 +9,7 @@
 //! | OCI grammar | `repository`, `reference`, `digest`, `platform`, `media_type`, `pattern`, `manifest`, `oci_error` |
 //! | HTTP of registries | `route`, `query`, `page`, `range`, `scope`, `challenge`, `hops`, `cache_status` |
 //! | what others parse | `event`, `api` |
-//! | what nodes and control plane say | `node_service`, `join_token` |
+//! | what nodes and control plane say | `node_service`, `join_token`, `not_admitted` |
 
 #![warn(missing_docs)]
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
@@ -27,6 +27,7 @@ pub mod manifest;
 pub mod media_type;
 pub mod name;
 pub mod node_service;
+pub mod not_admitted;
 pub mod oci_error;
 pub mod page;
 pub mod pattern;

@@ -220,6 +220,7 @@ pub(super) fn status(shared: &Shared) -> NodeStatus {
             last_error: seen.last_error.clone(),
         },
         webhooks: seen.webhooks.clone(),
+        warnings: Vec::new(),
     }
 }
 

@@ -39,6 +39,9 @@ pub struct NodeStatus {
     pub copies: CopiesStatus,
     /// Its webhooks, by name.
     pub webhooks: Vec<WebhookStatus>,
+    /// What an operator should know: damage met at the start, what waits for a restart, keys of a newer release that were left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// A node's storage.
