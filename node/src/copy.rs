@@ -37,8 +37,10 @@ pub mod commit;
 pub mod describe;
 mod gather;
 pub mod job;
+mod owed;
 mod record;
 mod referrer;
+mod stall;
 #[cfg(test)]
 mod tests;
 mod transfer;
@@ -127,6 +129,9 @@ struct Inner {
     workers: Limit,
     /// Jobs that are being worked on.
     running: Mutex<HashSet<(RepositoryName, Digest)>>,
+    /// Jobs that the store let down, and arrivals that it did not take.
+    stalls: stall::Stalls,
+    owed: owed::Owed,
     /// Reading what is there and changing it accordingly is one step for a repository.
     gates: Vec<tokio::sync::Mutex<()>>,
     queue: AtomicUsize,
@@ -157,6 +162,8 @@ impl Config {
             clock: clock.clone(),
             tasks: tasks.clone(),
             running: Mutex::default(),
+            stalls: stall::Stalls::default(),
+            owed: owed::Owed::default(),
             gates: (0..GATES).map(|_| tokio::sync::Mutex::default()).collect(),
             queue: AtomicUsize::new(0),
             next_due: AtomicI64::new(i64::MIN),
@@ -167,6 +174,12 @@ impl Config {
             Reconciler::new("copy", Duration::from_secs(1)).start(&tasks, &clock, move || {
                 let worker = worker.clone();
                 async move { worker.turn().await }
+            });
+        let payer = copies.clone();
+        let _ =
+            Reconciler::new("copy-owed", Duration::from_secs(1)).start(&tasks, &clock, move || {
+                let payer = payer.clone();
+                async move { payer.pay().await }
             });
         *copies
             .0

@@ -25,6 +25,7 @@ use crate::store::metadata::{EventRecord, Op, Version, record::RequestInfo};
 
 pub mod attempt;
 pub mod deliver;
+mod held;
 
 /// What a recorder must know of a webhook.
 #[derive(Debug, Clone)]
@@ -45,6 +46,7 @@ pub struct Recorder {
     clock: Clock,
     subscriptions: Arc<ArcSwap<Vec<Subscription>>>,
     news: Arc<watch::Sender<()>>,
+    held: Arc<held::Held>,
 }
 
 /// What an event tells besides its action.
@@ -80,6 +82,7 @@ impl Recorder {
             clock,
             subscriptions: Arc::default(),
             news: Arc::new(watch::channel(()).0),
+            held: Arc::default(),
         }
     }
 
@@ -166,6 +169,11 @@ impl Recorder {
             recorded_at: now,
         };
         vec![Op::PutEvent(record, webhooks)]
+    }
+
+    /// Keeps events that the outbox does not take now: they are sent from memory, and recorded when that works again.
+    pub fn hold(&self, ops: Vec<Op>) {
+        self.held.hold(ops);
     }
 
     /// Wakes the deliveries: a transaction with events was committed.

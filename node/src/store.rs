@@ -192,6 +192,11 @@ impl Store {
         self.0.room.reserve(bytes)
     }
 
+    /// Whether there is room for so many bytes, as of the last look a few seconds ago; nothing is reserved.
+    pub fn has_room(&self, bytes: u64) -> bool {
+        self.0.room.has(bytes)
+    }
+
     /// Notes that a content was served. Written in batches, later; costs a lock and no I/O.
     pub fn used(&self, repository: &RepositoryName, digest: &Digest) {
         if self.0.used.note(repository, digest) {
@@ -207,6 +212,11 @@ impl Store {
     /// Why the store counts as degraded; `None` when it works.
     pub fn degraded(&self) -> Option<String> {
         self.0.health.degraded()
+    }
+
+    /// Whether something failed since a real write last passed.
+    pub fn is_failing(&self) -> bool {
+        self.0.health.is_failing()
     }
 
     /// How often each op failed, for `regmesh_store_errors_total`.

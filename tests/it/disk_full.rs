@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::Value;
-use tests::eventually::eventually_async;
+use tests::eventually::{eventually, eventually_async};
 use tests::lab::HUB;
 use tests::mount::{Mount, privileged};
 use tests::peer::available;
@@ -142,6 +142,23 @@ async fn a_disk_filled_from_outside_is_told_of_and_storing_resumes_when_it_is_fr
     let rule = rule_becomes(&node, "NotStoring").await;
     let reason = rule["reason"].as_str().unwrap_or_default();
     assert!(!reason.is_empty(), "{rule}");
+    let reason = eventually("the failed copy is told of", || {
+        let failed = lab.hook.of_action("copy_failed");
+        let own = failed
+            .iter()
+            .find(|event| event["target"]["repository"] == "up/team/app");
+        own.map(|event| event["regmesh"]["reason"].clone())
+            .ok_or(failed)
+    })
+    .await;
+    assert!(reason.as_str().is_some_and(|reason| !reason.is_empty()));
+    let metrics = reqwest::get(node.admin(HUB, "/metrics")).await.unwrap();
+    let metrics = metrics.text().await.unwrap();
+    assert!(
+        metrics.contains("regmesh_rule_unstored_pulls{rule=\"all\"} ")
+            && !metrics.contains("regmesh_rule_unstored_pulls{rule=\"all\"} 0"),
+        "{metrics}"
+    );
     // What is stored is served, and is still there: nothing of it was evicted for what cannot fit.
     assert_eq!(
         client
@@ -152,7 +169,13 @@ async fn a_disk_filled_from_outside_is_told_of_and_storing_resumes_when_it_is_fr
         kept.digest
     );
     fs::remove_file(&ballast).unwrap();
-    storing_resumes(&lab, &node, "up/team/app", &image).await;
+    // Nobody pulls it again.
+    rule_becomes(&node, "Active").await;
+    node.copied(HUB).await;
+    lab.origin.fail(When::any(), 503);
+    let pulled = client.pull("up/team/app", "1", "amd64").await;
+    assert_eq!(pulled.unwrap().digest, image.digest);
+    lab.origin.heal();
     let pulled = client.pull("up/team/kept", "1", "amd64").await;
     assert_eq!(pulled.unwrap().digest, kept.digest);
     node.end().await;

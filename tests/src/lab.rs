@@ -39,7 +39,7 @@ impl Lab {
         let document = format!(
             "version: 1\nmesh: lab\nnodes:\n  hub: {{endpoint: \"http://127.0.0.1:5000\", listen: \"127.0.0.1:0\"}}\n\
              rules:\n  all: {{on: hub, source: \"{}/*\", target: \"up/*\"}}\n\
-             webhooks:\n  hook: {{on: hub, url: \"{}\", actions: [push]}}\n\
+             webhooks:\n  hook: {{on: hub, url: \"{}\", actions: [push, copy_failed]}}\n\
              access:\n  - {{allow: repository-reader, to: anonymous, on: hub}}\n  - {{allow: repository-writer, to: anonymous, on: hub}}\n",
             origin.host(),
             hook.url(),

@@ -10,6 +10,7 @@ use topology::model::Rule;
 use uuid::Uuid;
 use wire::{digest::Digest, name::RuleName, time::WallTime};
 
+use super::transfer::Error;
 use crate::store::metadata::{Job, JobId};
 
 /// When a job is looked at again that only waits for what the upstream lacks.
@@ -114,6 +115,17 @@ pub fn asked_again(job: Job, now: WallTime) -> Option<Job> {
     let settled = job.created_at.age(now).is_some_and(|age| age >= ASK_AGAIN);
     let waits = !job.missing.is_empty() && job.due_at > now && settled;
     waits.then_some(Job { due_at: now, ..job })
+}
+
+/// Whether the failure that was a job's `attempts`-th is told as an event: one that lasts, one of our own store sooner, and wrong
+/// bytes at once.
+pub(super) fn alarms(attempts: u32, lasting: u32, error: &Error) -> bool {
+    let soon = match error {
+        Error::Wrong(_) => 1,
+        Error::Store(_) | Error::NoRoom(_) => 2,
+        Error::Upstream(_) | Error::Other(_) => lasting,
+    };
+    attempts == soon || attempts == lasting
 }
 
 fn cut(text: &str) -> String {

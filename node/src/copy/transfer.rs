@@ -25,6 +25,9 @@ pub(super) enum Error {
     Upstream(upstream::Error),
     #[error("{0}")]
     Store(store::Error),
+    /// There was no room for so many bytes.
+    #[error("{}", store::Error::Full)]
+    NoRoom(u64),
     /// The upstream sent something else than was asked for.
     #[error("{0}")]
     Wrong(String),
@@ -132,7 +135,10 @@ async fn blob(copies: &Copies, errand: &Errand, child: &Child) -> Result<(), Err
             copies.0.fills.join(*want).fill
         }
     };
-    Ok(fill.stored().await?)
+    match fill.stored().await {
+        Err(fill::Error::Store(store::Error::Full)) => Err(Error::NoRoom(child.size)),
+        stored => Ok(stored?),
+    }
 }
 
 async fn manifest(copies: &Copies, errand: &Errand, child: &Child) -> Result<(), Error> {

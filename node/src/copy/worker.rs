@@ -15,6 +15,7 @@ use wire::{digest::Digest, event::Action, repository::RepositoryName};
 
 use super::{
     Copies, gather, job,
+    stall::Stall,
     transfer::{Errand, Error},
 };
 use crate::{
@@ -63,6 +64,13 @@ impl Copies {
             if self.running().contains(&key) {
                 continue;
             }
+            // What could not be written down is known here alone.
+            if let Some(due) = self.0.stalls.get(&key).map(|stall| stall.due_at.0)
+                && due > now.0
+            {
+                self.0.next_due.fetch_min(due, Ordering::SeqCst);
+                continue;
+            }
             let Some(permit) = self.0.workers.try_acquire() else {
                 break;
             };
@@ -91,7 +99,12 @@ impl Copies {
 
     async fn work(&self, job: Job) {
         let rule = job.rule.clone();
-        let word = match Box::pin(self.attempt(&job)).await {
+        let key = (job.repository.clone(), job.root.clone());
+        let attempted = Box::pin(self.attempt(&job)).await;
+        if attempted.is_ok() {
+            self.0.stalls.remove(&key);
+        }
+        let word = match attempted {
             Ok(Ended::Stored) => "stored",
             Ok(Ended::Waiting) => "waiting",
             Err(error) => {
@@ -131,12 +144,25 @@ impl Copies {
     /// Says why, and when to try again.
     async fn failed(&self, job: Job, error: &Error) {
         tracing::warn!(repository = %job.repository, root = %job.root, rule = %job.rule, attempts = job.attempts + 1, %error, "a copy failed and is tried again");
-        if let Error::Store(error) = error {
-            self.0.store.report("copy", error);
-            if let Some(active) = self.0.rules.load().get(&job.rule) {
-                active.state.store_failed(&error.to_string(), self.now());
+        let needs = match error {
+            Error::Store(error) => {
+                self.0.store.report("copy", error);
+                Some(0)
             }
+            Error::NoRoom(bytes) => Some(*bytes),
+            Error::Upstream(_) | Error::Wrong(_) | Error::Other(_) => None,
+        };
+        let active = self.0.rules.load().get(&job.rule).cloned();
+        if let (Some(needs), Some(active)) = (needs, active) {
+            let state = &active.state;
+            state.store_failed(&error.to_string(), needs, self.now());
         }
+        let key = (job.repository.clone(), job.root.clone());
+        let tried = self.0.stalls.get(&key).map_or(0, |stall| stall.attempts);
+        let job = Job {
+            attempts: job.attempts.max(tried),
+            ..job
+        };
         let random = rand::random();
         let again = job::failed(
             job,
@@ -147,11 +173,27 @@ impl Copies {
             random,
         );
         let due = again.due_at;
-        let alarm = again.attempts == self.0.config.alarm
-            || (again.attempts == 1 && matches!(error, Error::Wrong(_)));
-        if let Err(error) = self.put(again, alarm).await {
-            // Nothing could be written down: the job stands as it was, and is due.
+        let alarm = job::alarms(again.attempts, self.0.config.alarm, error);
+        let written = self.put(again.clone(), alarm).await;
+        if needs.is_some() || written.is_err() {
+            let stall = Stall {
+                rule: again.rule.clone(),
+                failed_at: self.now(),
+                due_at: due,
+                attempts: again.attempts,
+                needs: needs.unwrap_or(0),
+            };
+            self.0.stalls.put(key, stall);
+        } else {
+            self.0.stalls.remove(&key);
+        }
+        if let Err(error) = written {
             self.0.store.report("job", &error);
+            if alarm {
+                let events = &self.0.events;
+                events.hold(events.record(Action::CopyFailed, &happening(&again)));
+                events.nudge();
+            }
         }
         tracing::debug!(%due, "the next try");
     }
@@ -219,7 +261,7 @@ fn happening(job: &Job) -> Happening<'_> {
 pub(super) fn retry_after(error: &Error) -> Option<std::time::Duration> {
     match error {
         Error::Upstream(error) => error.retry_after(),
-        Error::Store(_) | Error::Wrong(_) | Error::Other(_) => None,
+        Error::Store(_) | Error::NoRoom(_) | Error::Wrong(_) | Error::Other(_) => None,
     }
 }
 

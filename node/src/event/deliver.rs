@@ -29,6 +29,8 @@ const PARALLEL: usize = 8;
 const WINDOW: usize = 500;
 /// How long a receiver may take to answer.
 const DEADLINE: Duration = Duration::from_secs(10);
+/// How long the outbox may take to record one event.
+const OUTBOX: Duration = Duration::from_secs(5);
 /// How much of an answer is read.
 const MAX_ANSWER: usize = 8 * 1024;
 /// How long settled deliveries are kept for `list-events`.
@@ -108,6 +110,7 @@ impl Deliveries {
         let tasks = self.tasks.child(webhook.name.as_str());
         let (store, clock, metrics) =
             (self.store.clone(), self.clock.clone(), self.metrics.clone());
+        let recorder = self.recorder.clone();
         let every = Duration::from_secs(1);
         let nudge = Reconciler::new("webhook", every).start(&tasks, &self.clock, move || {
             let (target, store, clock, metrics) = (
@@ -116,7 +119,11 @@ impl Deliveries {
                 clock.clone(),
                 metrics.clone(),
             );
-            async move { run(&target, &store, &clock, &metrics).await }
+            let recorder = recorder.clone();
+            async move {
+                send_held(&target, &store, &recorder, &clock, &metrics).await;
+                run(&target, &store, &clock, &metrics).await;
+            }
         });
         let (mut news, token) = (self.recorder.news(), tasks.token());
         tasks.spawn("webhook-news", async move {
@@ -138,6 +145,29 @@ struct Target {
     url: url::Url,
     client: egress::Client,
     secrets: Secrets,
+}
+
+/// What the outbox could not take: recorded if that works by now, else sent from memory.
+async fn send_held(
+    target: &Target,
+    store: &Store,
+    recorder: &Recorder,
+    clock: &Clock,
+    metrics: &Metrics,
+) {
+    let now = WallTime(clock.wall_ms());
+    for (event, delivery) in recorder.held.due(&target.webhook.name, now) {
+        let Some(put) = recorder.held.record(event.id) else {
+            continue;
+        };
+        let commit = store.metadata().commit(vec![put]);
+        if let Ok(Ok(())) = clock.timeout(OUTBOX, commit).await {
+            recorder.held.recorded(event.id);
+            continue;
+        }
+        let after = send(target, &event, &delivery, clock, metrics).await;
+        recorder.held.sent(after);
+    }
 }
 
 async fn run(target: &Target, store: &Store, clock: &Clock, metrics: &Metrics) {

@@ -245,7 +245,7 @@ pub(super) async fn finish(
             "stored"
         }
         Err(error) => {
-            failing(fill, "commit", &error);
+            failing(fill, "commit", size, &error);
             flight.leave();
             fill.spool.unstored(error);
             "through"
@@ -261,7 +261,7 @@ async fn through(
     hasher: Hasher,
     fetch: Option<Fetch>,
 ) -> Done {
-    failing(fill, "fill", &error);
+    failing(fill, "fill", fetch.as_ref().map_or(0, Fetch::size), &error);
     // The file is unlinked; who reads it has it open.
     leftover::discard(
         &fill.shared.store,
@@ -274,13 +274,13 @@ async fn through(
     "through"
 }
 
-fn failing(fill: &Fill, op: &'static str, error: &store::Error) {
+fn failing(fill: &Fill, op: &'static str, needs: u64, error: &store::Error) {
     let origin = &fill.origin;
     tracing::warn!(digest = %origin.digest, rule = %origin.active.rule.name, %error, "streamed through without storing");
     origin
         .active
         .state
-        .store_failed(&error.to_string(), fill.shared.now());
+        .store_failed(&error.to_string(), needs, fill.shared.now());
     fill.shared.store.report(op, error);
 }
 

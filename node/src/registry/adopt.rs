@@ -19,6 +19,7 @@ use super::{
     check::{QUESTIONS, Question, Seen, Shared, share},
     place::Pull,
     remembered::Asked,
+    sighting::Sighting,
 };
 use crate::{
     copy::{
@@ -160,16 +161,19 @@ impl Registry {
     ) -> Result<Adopted, Error> {
         let version = version(&manifest);
         let began = self.now();
-        let recorded = self
-            .in_time(self.record_tags(pull, &manifest, &bytes))
-            .await;
+        let sightings = &self.inner.sightings;
+        let seen = sightings.seen_at(pull.repository, &manifest.digest);
+        let arrivals = arrivals(pull, &manifest, &bytes, &seen);
+        let recorded = self.in_time(self.record_all(&arrivals)).await;
         let state = &pull.covered.active.state;
+        state.pulled(began);
         if let Err(error) = &recorded {
             tracing::warn!(repository = %pull.repository, digest = %version.digest, %error, "served without being stored");
             self.inner.store.report("record", error);
-            state.store_failed(&error.to_string(), self.now());
+            state.store_failed(&error.to_string(), version.size, self.now());
+            self.inner.copies.owe(arrivals, error);
         } else {
-            state.pulled(began);
+            sightings.recorded(pull.repository, &manifest.digest, &seen);
         }
         Ok(Adopted {
             version,
@@ -179,43 +183,10 @@ impl Registry {
         })
     }
 
-    /// One record for each tag that was last seen at this manifest, or one without a tag.
-    async fn record_tags(
-        &self,
-        pull: Pull<'_>,
-        manifest: &Arc<ManifestRecord>,
-        bytes: &Bytes,
-    ) -> Result<(), store::Error> {
-        let arrival = Arrival {
-            repository: pull.repository.clone(),
-            active: Arc::clone(&pull.covered.active),
-            bytes: bytes.clone(),
-            manifest: Arc::clone(manifest),
-            tag: None,
-            platform: None,
-            request: pull.request.clone(),
-        };
-        let seen = self
-            .inner
-            .sightings
-            .seen_at(pull.repository, &manifest.digest);
-        if seen.is_empty() {
-            return self.inner.copies.record(arrival).await;
+    async fn record_all(&self, arrivals: &[Arrival]) -> Result<(), store::Error> {
+        for arrival in arrivals {
+            self.inner.copies.record(arrival.clone()).await?;
         }
-        for sighting in &seen {
-            let observed = Observed {
-                tag: sighting.tag.clone(),
-                checked_at: sighting.checked_at,
-                observed_at: sighting.observed_at,
-            };
-            let arrival = Arrival {
-                tag: Some(observed),
-                ..arrival.clone()
-            };
-            self.inner.copies.record(arrival).await?;
-        }
-        let sightings = &self.inner.sightings;
-        sightings.recorded(pull.repository, &manifest.digest, &seen);
         Ok(())
     }
 
@@ -234,4 +205,34 @@ impl Registry {
         }
         None
     }
+}
+
+/// One for each tag that was last seen at this manifest, or one without a tag.
+fn arrivals(
+    pull: Pull<'_>,
+    manifest: &Arc<ManifestRecord>,
+    bytes: &Bytes,
+    seen: &[Arc<Sighting>],
+) -> Vec<Arrival> {
+    let untagged = Arrival {
+        repository: pull.repository.clone(),
+        active: Arc::clone(&pull.covered.active),
+        bytes: bytes.clone(),
+        manifest: Arc::clone(manifest),
+        tag: None,
+        platform: None,
+        request: pull.request.clone(),
+    };
+    if seen.is_empty() {
+        return vec![untagged];
+    }
+    let tagged = |sighting: &Arc<Sighting>| Arrival {
+        tag: Some(Observed {
+            tag: sighting.tag.clone(),
+            checked_at: sighting.checked_at,
+            observed_at: sighting.observed_at,
+        }),
+        ..untagged.clone()
+    };
+    seen.iter().map(tagged).collect()
 }

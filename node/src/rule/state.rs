@@ -69,11 +69,21 @@ impl RuleState {
         facts.store_error = None;
     }
 
-    /// Content of this rule could not be stored.
-    pub fn store_failed(&self, detail: &str, now: WallTime) {
+    /// Content of this rule, of at least so many bytes, could not be stored.
+    pub fn store_failed(&self, detail: &str, needs: u64, now: WallTime) {
         let mut facts = self.lock();
         facts.unstored_since.get_or_insert(now);
         facts.store_error = Some(detail.chars().take(500).collect());
+        facts.store_failed_at = Some(now);
+        facts.store_needs = needs;
+    }
+
+    /// The store works again, and nothing of this rule waits for it.
+    pub fn healed(&self) {
+        let mut facts = self.lock();
+        facts.unstored_pulls = 0;
+        facts.unstored_since = None;
+        facts.store_error = None;
     }
 
     /// The target holds pushed content, or no longer does.

@@ -31,6 +31,10 @@ pub struct Facts {
     pub unstored_pulls: u64,
     /// Why the last content could not be stored.
     pub store_error: Option<String>,
+    /// When that was.
+    pub store_failed_at: Option<WallTime>,
+    /// How many bytes it would have taken, at least.
+    pub store_needs: u64,
     /// The repository of its target that holds pushed content.
     pub conflict: Option<RepositoryName>,
     /// Fills that ended well.

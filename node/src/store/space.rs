@@ -100,6 +100,11 @@ impl Room {
         })
     }
 
+    /// Whether `bytes` more would fit now; nothing is promised.
+    pub(crate) fn has(&self, bytes: u64) -> bool {
+        fits(&self.lock(), self.0.max_size, bytes)
+    }
+
     fn add(&self, bytes: u64) -> Result<(), Error> {
         let mut seen = self.lock();
         if fits(&seen, self.0.max_size, bytes) {

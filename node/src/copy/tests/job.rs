@@ -83,6 +83,58 @@ async fn a_store_that_takes_nothing_makes_the_rule_not_storing_until_it_heals() 
 }
 
 #[tokio::test]
+async fn what_could_not_be_recorded_completes_by_itself_when_the_store_heals_and_is_told_of_once() {
+    let node = Node::new();
+    let image = node.image("x", &[b"a"]);
+    node.tag("1", &image);
+    node.world.disk.fault(Fault::Stage);
+    let arrival = node.arrival(&app(), "1").await;
+    let error = node.copies.record(arrival.clone()).await.unwrap_err();
+    node.world
+        .active
+        .state
+        .store_failed(&error.to_string(), 1, WallTime(0));
+    node.copies.owe(vec![arrival], &error);
+    node.until(async || {
+        node.copies.pay().await;
+        !node.events().await.is_empty()
+    })
+    .await;
+    for _ in 0..5 {
+        node.copies.pay().await;
+    }
+    assert_eq!(node.events().await.len(), 1);
+    assert_eq!(node.events().await[0].0, "copy_failed");
+    assert!(node.jobs().await.is_empty());
+    assert!(node.world.active.state.facts().store_error.is_some());
+    node.world.disk.fault(Fault::None);
+    node.until(async || {
+        node.copies.pay().await;
+        node.is_complete(&image).await
+    })
+    .await;
+    node.settle().await;
+    assert_eq!(node.served("1").await, Some(image));
+    assert!(node.world.active.state.facts().store_error.is_none());
+    assert_eq!(node.events().await.len(), 3);
+}
+
+#[tokio::test]
+async fn a_rule_of_which_nothing_waits_stores_again_when_the_store_does() {
+    let node = Node::new();
+    let state = &node.world.active.state;
+    state.pulled(WallTime(0));
+    state.store_failed("the store is full", 1, WallTime(0));
+    node.copies.pay().await;
+    assert!(state.facts().store_error.is_none());
+    assert_eq!(state.facts().unstored_pulls, 0);
+    // Too soon after the failure to tell.
+    state.store_failed("the store is full", 1, WallTime(node.world.clock.wall_ms()));
+    node.copies.pay().await;
+    assert!(state.facts().store_error.is_some());
+}
+
+#[tokio::test]
 async fn wrong_bytes_are_never_committed_and_are_told_at_once() {
     let node = Node::new();
     let image = node.image("x", &[b"right"]);

@@ -135,6 +135,14 @@ impl Node {
     }
 
     pub(super) async fn pull_into(&self, repository: &RepositoryName, reference: &str) -> Digest {
+        let arrival = self.arrival(repository, reference).await;
+        let digest = arrival.manifest.digest.clone();
+        self.copies.record(arrival).await.unwrap();
+        digest
+    }
+
+    /// What a pull finds at the upstream.
+    pub(super) async fn arrival(&self, repository: &RepositoryName, reference: &str) -> Arrival {
         let reference: Reference = reference.parse().unwrap();
         let body = self
             .world
@@ -153,7 +161,7 @@ impl Node {
             }),
             Reference::Digest(_) => None,
         };
-        let arrival = Arrival {
+        Arrival {
             repository: repository.clone(),
             active: Arc::clone(&self.world.active),
             bytes: body.bytes,
@@ -161,9 +169,7 @@ impl Node {
             tag,
             platform: None,
             request: request(),
-        };
-        self.copies.record(arrival).await.unwrap();
-        body.head.digest
+        }
     }
 
     /// Waits until `done`, nudging: delays are the table test's affair.
