@@ -88,6 +88,8 @@ pub struct Opened {
     pub size: u64,
     /// The upstream's `Cache-Status`.
     pub cache_status: Option<String>,
+    /// Whether the store has room for it and takes writes: `stored` in `Cache-Status`.
+    pub stores: bool,
 }
 
 /// All fills of a node. Cheap to clone.

@@ -40,6 +40,7 @@ pub(super) async fn adopt(fill: &Fill, flight: &Flight) -> Result<bool, Error> {
     fill.spool.open(Opened {
         size,
         cache_status: None,
+        stores: true,
     });
     fill.spool.attach(content, size);
     fill.spool.verified();

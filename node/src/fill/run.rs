@@ -53,14 +53,17 @@ async fn attempt(fill: &Arc<Fill>, flight: &Flight) -> Result<Done, Error> {
         return Ok("linked");
     }
     let (start, fetch) = open(fill).await?;
+    let store = &fill.shared.store;
+    let reserved = store.reserve(fetch.size().saturating_sub(start.have));
     fill.spool.open(Opened {
         size: fetch.size(),
         cache_status: fetch.cache_status(),
+        stores: reserved.is_ok() && !store.is_failing(),
     });
     if fill.is_small(fetch.size()) {
-        return small::fill(fill, flight, fetch).await;
+        return small::fill(fill, flight, fetch, reserved).await;
     }
-    large(fill, flight, start, fetch).await
+    large(fill, flight, start, fetch, reserved).await
 }
 
 /// What is left of an earlier fill and will be used.
@@ -150,10 +153,11 @@ async fn large(
     flight: &Flight,
     start: Start,
     mut fetch: Fetch,
+    reserved: Result<Reservation, store::Error>,
 ) -> Result<Done, Error> {
     let size = fetch.size();
     let hasher = Hasher::new(fill.origin.digest.algorithm());
-    let (stage, _reserved) = match prepare(fill, start.stage, size - start.have).await {
+    let (stage, _reserved) = match prepare(fill, start.stage, size - start.have, reserved).await {
         Ok(prepared) => prepared,
         // Behind a leftover that nobody has hashed the open transfer is of no use to a reader.
         Err(error) => {
@@ -211,9 +215,10 @@ async fn prepare(
     fill: &Fill,
     stage_at_hand: Option<Arc<dyn Stage>>,
     bytes: u64,
+    reserved: Result<Reservation, store::Error>,
 ) -> Result<(Arc<dyn Stage>, Reservation), store::Error> {
     let store = &fill.shared.store;
-    let reserved = match store.reserve(bytes) {
+    let reserved = match reserved {
         Err(store::Error::Full) if fill.shared.leftovers.drop_all(store).await => {
             store.reserve(bytes)
         }

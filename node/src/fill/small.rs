@@ -13,10 +13,15 @@ use super::{
     run::{self, Done},
     table::Flight,
 };
-use crate::store::{self, blob::Content};
+use crate::store::{self, Reservation, blob::Content};
 
 /// Runs the fill of a small blob whose transfer is open.
-pub(super) async fn fill(fill: &Fill, flight: &Flight, fetch: Fetch) -> Result<Done, Error> {
+pub(super) async fn fill(
+    fill: &Fill,
+    flight: &Flight,
+    fetch: Fetch,
+    reserved: Result<Reservation, store::Error>,
+) -> Result<Done, Error> {
     let size = fetch.size();
     let bytes = match fetch_all(fill, fetch).await {
         Ok(bytes) => bytes,
@@ -30,7 +35,7 @@ pub(super) async fn fill(fill: &Fill, flight: &Flight, fetch: Fetch) -> Result<D
     fill.spool.attach(Content::Memory(bytes.clone()), size);
     fill.spool.verified();
     fill.shared.distrusted.clear(&fill.origin.digest);
-    let kept = keep(fill, bytes).await;
+    let kept = keep(fill, bytes, reserved).await;
     Ok(run::finish(fill, flight, size, kept).await)
 }
 
@@ -50,8 +55,12 @@ async fn fetch_all(fill: &Fill, mut fetch: Fetch) -> Result<Bytes, Error> {
     Ok(bytes.freeze())
 }
 
-async fn keep(fill: &Fill, bytes: Bytes) -> Result<(), store::Error> {
+async fn keep(
+    fill: &Fill,
+    bytes: Bytes,
+    reserved: Result<Reservation, store::Error>,
+) -> Result<(), store::Error> {
     let store = &fill.shared.store;
-    let _reserved = store.reserve(bytes.len() as u64)?;
+    let _reserved = reserved?;
     keep::keep(store, &fill.origin.digest, bytes).await
 }

@@ -184,6 +184,7 @@ mod tests {
             opened: Some(Opened {
                 size: 100,
                 cache_status: None,
+                stores: true,
             }),
             front,
             ..State::default()

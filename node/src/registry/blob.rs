@@ -173,10 +173,12 @@ impl Registry {
             .opened()
             .await
             .map_err(|error| self.filled_badly(pull, wanted, error))?;
+        let mut stores = opened.stores;
         if opened.size <= VERIFIED_FIRST {
             match fill.verified().await {
                 // Streamed through without storing: the reader itself verifies before it gives anything out.
-                Ok(()) | Err(fill::Error::Store(_)) => {}
+                Ok(()) => {}
+                Err(fill::Error::Store(_)) => stores = false,
                 Err(error) => return Err(self.filled_badly(pull, wanted, error)),
             }
         }
@@ -185,7 +187,7 @@ impl Registry {
         provenance.upstream_cache = opened.cache_status;
         if let Some(cache) = &mut provenance.cache {
             cache.fwd_status = Some(200);
-            cache.stored = true;
+            cache.stored = stores;
         }
         wanted.answer(opened.size, BlobBody::Filling(fill), provenance)
     }

@@ -10,6 +10,7 @@ use super::rig::{Rig, check_after, request, settled};
 use crate::{
     registry::{Error, Outcome},
     request::Request,
+    store,
     upstream::{self, Patience, scripted::Verb},
 };
 
@@ -350,10 +351,23 @@ async fn a_rule_that_is_switched_off_asks_nobody() {
 #[tokio::test]
 async fn a_store_that_hangs_counts_as_one_that_holds_nothing() {
     let rig = Rig::new();
-    let hung = pending::<Result<Option<u32>, crate::store::Error>>();
+    let hung = pending::<Result<Option<u32>, store::Error>>();
     let mut read = Box::pin(rig.registry.or_stream(hung));
     assert!((&mut read).now_or_never().is_none());
     rig.later(5);
     assert_eq!(read.await, None);
     assert!(rig.store.degraded().is_some());
+}
+
+#[tokio::test]
+async fn what_the_store_does_not_take_is_not_called_stored() {
+    let rig = Rig::new();
+    let image = rig.publish("1", "a");
+    rig.store.report("fill", &store::Error::Full);
+    let answer = rig.blob("mirror/app", &image.layer, None).await.unwrap();
+    assert!(!answer.provenance.cache.unwrap().stored);
+    let rig = Rig::new();
+    let image = rig.publish("1", "a");
+    let answer = rig.blob("mirror/app", &image.layer, None).await.unwrap();
+    assert!(answer.provenance.cache.unwrap().stored);
 }
