@@ -100,23 +100,54 @@ impl Registry {
         E: Display,
     {
         self.writable(repository)?;
+        let store = &self.inner.store;
+        let _hold = store.hold(digest);
+        if let Some(size) = self.committed_before(id, repository, digest).await? {
+            return self.conclude(id, repository, digest, size).await;
+        }
         let (writer, upload) = self.grow(id, repository, expected, body).await?;
         let computed = writer.digest(digest.algorithm(), upload.length).await?;
         if computed != *digest {
             self.end_upload(id).await?;
             return Err(wrong_digest(digest, &computed));
         }
-        let store = &self.inner.store;
-        let _hold = store.hold(digest);
         let committed = store
             .blobs()
             .commit(writer.stage(), digest, upload.length)
             .await;
         committed.inspect_err(|error| store.report("upload", error))?;
+        self.inner.uploads.committed(id, digest);
+        self.conclude(id, repository, digest, upload.length).await
+    }
+
+    /// The size of an upload whose bytes became durable under this digest in an earlier request, which then could not write
+    /// down that they are there. Its stage is gone, so there is nothing to append to.
+    async fn committed_before(
+        &self,
+        id: Uuid,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<Option<u64>, Error> {
+        if !self.inner.uploads.was_committed(id, digest) {
+            return Ok(None);
+        }
+        let record = self.upload_record(id, repository).await?;
+        let size = self.inner.store.blobs().size(digest).await?;
+        Ok(size.filter(|size| *size == record.length))
+    }
+
+    /// The durable bytes of an upload, which the caller holds, become this repository's blob.
+    async fn conclude(
+        &self,
+        id: Uuid,
+        repository: &RepositoryName,
+        digest: &Digest,
+        size: u64,
+    ) -> Result<Digest, Error> {
         let now = self.now();
         let blob = BlobRecord {
             digest: digest.clone(),
-            size: upload.length,
+            size,
             stored_at: now,
             verified_at: now,
         };

@@ -255,6 +255,26 @@ async fn an_upload_whose_hash_was_lost_is_hashed_again() {
 }
 
 #[tokio::test]
+async fn an_upload_whose_record_could_not_be_written_is_finished_by_asking_again() {
+    let rig = Rig::new();
+    let (id, repository) = (rig.begin().await, name(REPOSITORY));
+    let (digest, registry) = (Digest::sha256(b"abc"), &rig.registry);
+    registry
+        .append_upload(id, &repository, None, body("abc"))
+        .await
+        .unwrap();
+    rig.metadata.read_only(true);
+    let refused = registry.finish_upload(id, &repository, &digest, None, empty());
+    assert!(matches!(refused.await, Err(Error::Store(_))));
+    rig.metadata.read_only(false);
+    let again = registry.finish_upload(id, &repository, &digest, None, empty());
+    assert_eq!(again.await.unwrap(), digest);
+    let blob = rig.blob(REPOSITORY, &digest, None).await.unwrap();
+    assert_eq!(read(&blob).await, "abc");
+    assert!(registry.upload_status(id, &repository).await.is_err());
+}
+
+#[tokio::test]
 async fn a_wrong_digest_commits_nothing_and_ends_the_upload() {
     let rig = Rig::new();
     let (id, repository) = (rig.begin().await, name(REPOSITORY));

@@ -32,7 +32,7 @@ use crate::{
     store::{
         self, Store,
         blob::Content,
-        metadata::{Op, TagRecord},
+        metadata::{Op, TagRecord, memory::Memory},
     },
     upstream::scripted::Scripted,
 };
@@ -41,6 +41,7 @@ use crate::{
 pub(super) struct Rig {
     pub(super) clock: Clock,
     pub(super) store: Store,
+    pub(super) metadata: Arc<Memory>,
     pub(super) origin: Arc<Scripted>,
     pub(super) vault: Arc<Scripted>,
     pub(super) registry: Registry,
@@ -86,7 +87,9 @@ impl Rig {
         ]);
         let rules = Arc::new(ArcSwap::from_pointee(rules));
         let tasks = Tasks::new("test");
-        let store = store::memory(clock.clone());
+        let metadata = Arc::new(Memory::new());
+        let blobs = Arc::new(store::blob::memory::Memory::new(clock.clone()));
+        let store = store::over(blobs, Arc::<Memory>::clone(&metadata), clock.clone());
         let (mesh, node) = ("contoso", "prod");
         let events = Recorder::new(mesh.parse().unwrap(), node.parse().unwrap(), clock.clone());
         let fills = fill::Config::default().build(store.clone(), clock.clone(), &tasks);
@@ -119,6 +122,7 @@ impl Rig {
         Self {
             clock,
             store,
+            metadata,
             origin,
             vault,
             registry,

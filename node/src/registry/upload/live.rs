@@ -25,6 +25,8 @@ const READ: usize = 1 << 20;
 /// The uploads that are being written to.
 pub(in crate::registry) struct Uploads {
     live: Cache<Uuid, Arc<Mutex<Live>>>,
+    /// Uploads whose bytes are durable under a digest and whose end is not written down.
+    committed: Cache<Uuid, Digest>,
     writers: Limit,
 }
 
@@ -36,6 +38,7 @@ impl Uploads {
     pub(in crate::registry) fn new() -> Self {
         Self {
             live: Cache::new(KEPT),
+            committed: Cache::new(KEPT),
             writers: Limit::new("uploads", WRITERS),
         }
     }
@@ -46,6 +49,16 @@ impl Uploads {
 
     pub(in crate::registry) fn forget(&self, id: Uuid) {
         self.live.invalidate(&id);
+        self.committed.invalidate(&id);
+    }
+
+    /// The bytes of an upload are durable under this digest, and not in its stage any more.
+    pub(super) fn committed(&self, id: Uuid, digest: &Digest) {
+        self.committed.insert(id, digest.clone());
+    }
+
+    pub(super) fn was_committed(&self, id: Uuid, digest: &Digest) -> bool {
+        self.committed.get(&id).as_ref() == Some(digest)
     }
 
     /// The right to write; `None` while somebody else has it.

@@ -41,6 +41,7 @@ struct State {
     values: BTreeMap<String, Vec<u8>>,
     outbox: u64,
     events_dropped: u64,
+    read_only: bool,
 }
 
 impl Default for Memory {
@@ -62,6 +63,11 @@ impl Memory {
             ..State::default()
         };
         Self(Arc::new(Mutex::new(state)))
+    }
+
+    /// Whether it refuses every transaction from now on.
+    pub fn read_only(&self, yes: bool) {
+        self.lock().read_only = yes;
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -336,6 +342,9 @@ impl Metadata for Memory {
 
     async fn commit(&self, ops: Vec<Op>) -> Result<(), Error> {
         let mut state = self.lock();
+        if state.read_only {
+            return Err(Error::ReadOnly);
+        }
         for op in ops {
             state.apply(op);
         }
