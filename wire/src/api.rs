@@ -15,5 +15,6 @@ pub mod pull;
 pub mod recall;
 pub mod report;
 pub mod resource;
+pub mod sign_in;
 pub mod slice;
 pub mod status;

@@ -8,6 +8,7 @@ mod scope;
 #[cfg(test)]
 mod tests;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -18,16 +19,19 @@ use crate::{
     platform::{self, Platform},
     reference::Tag,
     repository::RepositoryName,
+    schema,
     time::{self, WallTime},
 };
 
 /// One event, as recorded and as delivered.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Event {
     /// The same at every attempt to deliver it.
+    #[schemars(with = "schema::UuidText")]
     pub id: Uuid,
     /// When it happened; written as RFC 3339 with milliseconds.
     #[serde(with = "time::rfc3339")]
+    #[schemars(with = "schema::Time")]
     pub timestamp: WallTime,
     /// What happened.
     pub action: Action,
@@ -41,7 +45,9 @@ pub struct Event {
 }
 
 /// What happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
     /// A manifest was stored, by a client's push or by a copy.
@@ -74,7 +80,7 @@ impl Action {
 }
 
 /// To what it happened.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Target {
     /// The manifest's type, when known.
@@ -117,7 +123,7 @@ impl Target {
 }
 
 /// The request that caused it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default, JsonSchema)]
 pub struct Request {
     /// Its correlation id, as in the log.
     pub id: String,
@@ -130,7 +136,7 @@ pub struct Request {
 }
 
 /// Where in the mesh it happened, and why.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Origin {
     /// The mesh.
@@ -148,6 +154,7 @@ pub struct Origin {
         with = "platform::text",
         skip_serializing_if = "Option::is_none"
     )]
+    #[schemars(with = "Option<schema::PlatformText>")]
     pub platform: Option<Platform>,
     /// The trace of the pull it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -158,7 +165,7 @@ pub struct Origin {
 }
 
 /// Who did it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Cause {
     /// The node, filling itself from an upstream.

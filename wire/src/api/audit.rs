@@ -1,21 +1,24 @@
 //! The audit log: every change, who made it, what was before and after. Source: `spec/control-plane.md` "API".
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
     generation::Generation,
+    schema,
     time::{WallTime, rfc3339},
 };
 
 /// One entry.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Entry {
     /// Counts up; gaps mean nothing.
     pub sequence: u64,
     /// When.
     #[serde(with = "rfc3339")]
+    #[schemars(with = "schema::Time")]
     pub at: WallTime,
     /// Who: `admin-token`, `account:NAME`, `node:NAME`, `{issuer} subject`, `control`.
     pub who: String,

@@ -1,5 +1,6 @@
 //! `explain`: a dry run of one pull, tier by tier. Source: `spec/operations.md` "explain".
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -12,11 +13,12 @@ use crate::{
     reference::Reference,
     refusal::Refusal,
     repository::RepositoryName,
+    schema,
     time::{WallTime, rfc3339},
 };
 
 /// What is to be explained on one node.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Query {
     /// As a client of that node would name it.
@@ -29,11 +31,12 @@ pub struct Query {
         with = "platform::text",
         skip_serializing_if = "Option::is_none"
     )]
+    #[schemars(with = "Option<schema::PlatformText>")]
     pub platform: Option<Platform>,
 }
 
 /// The body of `POST /api/v1/explain`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Request {
     /// Where the pull would begin.
@@ -44,7 +47,7 @@ pub struct Request {
 }
 
 /// The answer of `POST /api/v1/explain`: the hops from the asked node to the last one of the mesh.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Explanation {
     /// What was asked.
@@ -57,7 +60,7 @@ pub struct Explanation {
 }
 
 /// One node on the way.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Hop {
     /// The node.
@@ -102,7 +105,7 @@ pub struct Hop {
 }
 
 /// The rule that matches.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RuleMatch {
     /// Its name.
@@ -126,7 +129,7 @@ pub struct RuleMatch {
 }
 
 /// A rule that does not match.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Almost {
     /// Its name.
@@ -138,7 +141,7 @@ pub struct Almost {
 }
 
 /// As whom a rule calls its upstream.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Authentication {
     /// `anonymous`, `identity` or `credentials`.
@@ -158,7 +161,7 @@ pub struct Authentication {
 }
 
 /// The way to the upstream.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Network {
     /// Whether the upstream can be reached and lets this node's address in.
@@ -168,13 +171,14 @@ pub struct Network {
 }
 
 /// A tag record.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TagState {
     /// What it points to here.
     pub digest: Digest,
     /// When the upstream last confirmed it.
     #[serde(with = "rfc3339")]
+    #[schemars(with = "schema::Time")]
     pub checked_at: WallTime,
     /// Seconds since then.
     pub age_seconds: u64,
@@ -183,7 +187,7 @@ pub struct TagState {
 }
 
 /// What the next pull does.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Next {
     /// In one word.
@@ -199,7 +203,7 @@ pub struct Next {
 }
 
 /// What a pull would do, in one word of `spec/operations.md`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     /// Served from storage, nobody asked.
@@ -229,7 +233,7 @@ impl Outcome {
 }
 
 /// What is stored of one platform's image.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Stored {
     /// The platform; absent for an image without one.
@@ -238,6 +242,7 @@ pub struct Stored {
         with = "platform::text",
         skip_serializing_if = "Option::is_none"
     )]
+    #[schemars(with = "Option<schema::PlatformText>")]
     pub platform: Option<Platform>,
     /// Its manifest.
     pub digest: Digest,
@@ -258,7 +263,7 @@ pub struct Stored {
 }
 
 /// A copy job.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Copy {
     /// `waiting`, `running`, `failing` or `done`.
@@ -271,6 +276,7 @@ pub struct Copy {
         with = "rfc3339::option",
         skip_serializing_if = "Option::is_none"
     )]
+    #[schemars(with = "Option<schema::Time>")]
     pub due_at: Option<WallTime>,
     /// What last went wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,5 +1,6 @@
 //! What a node holds: repositories, tags, manifests with their platforms, and how webhooks were delivered.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -10,11 +11,12 @@ use crate::{
     platform::{self, Platform},
     reference::Tag as TagName,
     repository::RepositoryName,
+    schema,
     time::{WallTime, rfc3339},
 };
 
 /// Which part of a list.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Page {
     /// At most this many; 0 for the node's own limit.
@@ -26,7 +28,7 @@ pub struct Page {
 }
 
 /// A part of a list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Listed<T> {
     /// In order.
@@ -37,7 +39,7 @@ pub struct Listed<T> {
 }
 
 /// A repository on one node.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Repository {
     /// Its name.
@@ -54,7 +56,7 @@ pub struct Repository {
 }
 
 /// A tag on one node.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Tag {
     /// Its name.
@@ -63,6 +65,7 @@ pub struct Tag {
     pub digest: Digest,
     /// When it last changed here.
     #[serde(with = "rfc3339")]
+    #[schemars(with = "schema::Time")]
     pub updated_at: WallTime,
     /// When the upstream last confirmed it; absent for what was pushed.
     #[serde(
@@ -70,13 +73,14 @@ pub struct Tag {
         with = "rfc3339::option",
         skip_serializing_if = "Option::is_none"
     )]
+    #[schemars(with = "Option<schema::Time>")]
     pub checked_at: Option<WallTime>,
     /// Whether all that its image needs is here.
     pub complete: bool,
 }
 
 /// A manifest on one node.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Manifest {
     /// Its digest.
@@ -94,6 +98,7 @@ pub struct Manifest {
         with = "platform::text",
         skip_serializing_if = "Option::is_none"
     )]
+    #[schemars(with = "Option<schema::PlatformText>")]
     pub platform: Option<Platform>,
     /// Tags that point to it.
     #[serde(default)]
@@ -105,6 +110,7 @@ pub struct Manifest {
     pub stored: Vec<Stored>,
     /// When it was stored.
     #[serde(with = "rfc3339")]
+    #[schemars(with = "schema::Time")]
     pub created_at: WallTime,
     /// When it was last asked for.
     #[serde(
@@ -112,11 +118,12 @@ pub struct Manifest {
         with = "rfc3339::option",
         skip_serializing_if = "Option::is_none"
     )]
+    #[schemars(with = "Option<schema::Time>")]
     pub last_used_at: Option<WallTime>,
 }
 
 /// A manifest and its bytes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ManifestBody {
     /// What is known about it.
@@ -127,7 +134,7 @@ pub struct ManifestBody {
 }
 
 /// What a node holds of a reference.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Holding {
     /// What the reference is here, when it is known.
@@ -141,7 +148,7 @@ pub struct Holding {
 }
 
 /// What a delete did.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Deleted {
     /// Tags that are gone.
@@ -151,7 +158,7 @@ pub struct Deleted {
 }
 
 /// One event for one webhook: the request, and how its delivery stands.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct WebhookDelivery {
     /// What was or will be sent.
@@ -168,6 +175,7 @@ pub struct WebhookDelivery {
         with = "rfc3339::option",
         skip_serializing_if = "Option::is_none"
     )]
+    #[schemars(with = "Option<schema::Time>")]
     pub sent_at: Option<WallTime>,
     /// How often it was tried.
     pub attempts: u32,

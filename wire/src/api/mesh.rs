@@ -1,16 +1,22 @@
 //! `GET /api/v1/status`: the tree of nodes, and what enrolment gives. Source: `spec/operations.md` `regmesh status`.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    api::{problem::DocumentProblem, report::Counters, status::RuleState},
+    api::{
+        problem::{DocumentProblem, Problem},
+        report::Counters,
+        status::RuleState,
+    },
     generation::Generation,
     name::{MeshName, NodeName, RuleName},
+    schema,
     time::{WallTime, rfc3339},
 };
 
 /// The mesh.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MeshStatus {
     /// Its name, once a topology was applied.
@@ -28,7 +34,7 @@ pub struct MeshStatus {
 }
 
 /// One node of the tree.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeInTree {
     /// Its name.
@@ -73,7 +79,7 @@ pub struct NodeInTree {
 }
 
 /// How a node is, in one word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Health {
     /// Connected, newest generation, nothing wrong.
@@ -109,7 +115,7 @@ impl Health {
 }
 
 /// One running copy of a node.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Instance {
     /// Made by the instance at its first start.
@@ -122,6 +128,7 @@ pub struct Instance {
         with = "rfc3339::option",
         skip_serializing_if = "Option::is_none"
     )]
+    #[schemars(with = "Option<schema::Time>")]
     pub last_seen: Option<WallTime>,
     /// Its version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -135,6 +142,7 @@ pub struct Instance {
         with = "rfc3339::option",
         skip_serializing_if = "Option::is_none"
     )]
+    #[schemars(with = "Option<schema::Time>")]
     pub certificate_until: Option<WallTime>,
     /// Milliseconds its clock is ahead of ours.
     #[serde(default)]
@@ -145,7 +153,7 @@ pub struct Instance {
 }
 
 /// A slice that a node refused.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Refused {
     /// Its generation.
@@ -155,7 +163,7 @@ pub struct Refused {
 }
 
 /// A rule that needs a look.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct UnwellRule {
     /// Its name.
@@ -168,17 +176,19 @@ pub struct UnwellRule {
 }
 
 /// The body of `POST /api/v1/nodes/{n}/join-token`.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct JoinTokenRequest {
     /// Seconds it may be used; 900 when 0, 604,800 at most.
+    #[schemars(range(max = 604_800))]
     pub ttl_seconds: u64,
-    /// How many instances may join with it; 1 when 0.
+    /// How many instances may join with it; 1 when 0, 1,000 at most.
+    #[schemars(range(max = 1_000))]
     pub uses: u32,
 }
 
 /// A join token, shown once.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct JoinToken {
     /// The node it is for.
@@ -187,17 +197,39 @@ pub struct JoinToken {
     pub token: String,
     /// When it ends.
     #[serde(with = "rfc3339")]
+    #[schemars(with = "schema::Time")]
     pub expires_at: WallTime,
     /// How many instances may join with it.
     pub uses: u32,
 }
 
+/// What a change of the whole mesh came to: `POST /api/v1/recover`, `POST /api/v1/nodes/{n}/revoke`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Published {
+    /// The generation that brings it.
+    pub generation: Generation,
+}
+
+/// What one of several nodes said, or why it said nothing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct OfNode<T> {
+    /// The node.
+    pub node: NodeName,
+    /// Its answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<T>,
+    /// Why there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<Problem>,
+}
+
 /// A point of the history of a node: totals at one moment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HistoryPoint {
     /// When.
     #[serde(with = "rfc3339")]
+    #[schemars(with = "schema::Time")]
     pub at: WallTime,
     /// Totals then.
     pub counters: Counters,

@@ -1,9 +1,10 @@
 //! RFC 9457 problem documents: every error of the API, and what a node says when it cannot do what it was asked.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What went wrong. `type` is `about:blank` for all: `code` is the stable name.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Problem {
     /// `about:blank`.
     #[serde(rename = "type", default = "about_blank")]
@@ -22,7 +23,7 @@ pub struct Problem {
 }
 
 /// One problem of a topology document.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DocumentProblem {
     /// A code of `spec/topology.md`.
     pub code: String,

@@ -1,5 +1,6 @@
 //! `POST /api/v1/pulls`: a node fills and copies without a client, and how that goes. Source: `spec/operations.md` `regmesh pull`.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -9,11 +10,12 @@ use crate::{
     platform::{self, Platform},
     reference::Reference,
     repository::RepositoryName,
+    schema,
     time::{WallTime, rfc3339},
 };
 
 /// What a node is to pull.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Request {
     /// As a client of that node would name it.
@@ -26,7 +28,7 @@ pub struct Request {
 }
 
 /// Which platforms of an index.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Platforms {
     /// What the rule says; of `requested`, this machine's kind of node would ask for: all that the index names.
@@ -35,11 +37,15 @@ pub enum Platforms {
     /// All that the index names.
     All,
     /// These.
-    Only(#[serde(with = "platform::text::list")] Vec<Platform>),
+    Only(
+        #[serde(with = "platform::text::list")]
+        #[schemars(with = "Vec<schema::PlatformText>")]
+        Vec<Platform>,
+    ),
 }
 
 /// The body of `POST /api/v1/pulls`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeRequest {
     /// Which node.
@@ -50,7 +56,7 @@ pub struct NodeRequest {
 }
 
 /// A pull as it stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Progress {
     /// Names this pull at its node.
@@ -69,6 +75,7 @@ pub struct Progress {
     pub contents: Vec<Content>,
     /// When it began.
     #[serde(with = "rfc3339")]
+    #[schemars(with = "schema::Time")]
     pub started_at: WallTime,
     /// What last went wrong, if something did; a copy goes on trying.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -76,7 +83,7 @@ pub struct Progress {
 }
 
 /// Where a pull stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
     /// The reference is being looked up.
@@ -90,7 +97,7 @@ pub enum State {
 }
 
 /// One blob or manifest of a pull.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Content {
     /// Which.
@@ -103,6 +110,7 @@ pub struct Content {
         with = "platform::text",
         skip_serializing_if = "Option::is_none"
     )]
+    #[schemars(with = "Option<schema::PlatformText>")]
     pub platform: Option<Platform>,
     /// Bytes it has.
     pub size: u64,

@@ -1,16 +1,18 @@
 //! Recalls: a digest that every node refuses, with what contains it. Source: `spec/operations.md` `regmesh recall`.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     digest::Digest,
     generation::Generation,
     name::NodeName,
+    schema,
     time::{WallTime, rfc3339},
 };
 
 /// The body of `POST /api/v1/recalls`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Request {
     /// A manifest, or a blob.
@@ -20,7 +22,7 @@ pub struct Request {
 }
 
 /// A recall in force.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Recall {
     /// What is refused.
@@ -29,6 +31,7 @@ pub struct Recall {
     pub reason: String,
     /// Since when.
     #[serde(with = "rfc3339")]
+    #[schemars(with = "schema::Time")]
     pub at: WallTime,
     /// Who recalled it.
     pub by: String,

@@ -3,6 +3,7 @@
 //! Bounded: at most [`EVENTS`] events and [`USED`] digests a report, the rest in the next one; a lost report loses no count, since
 //! counters are totals since the node's start.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{api::status::NodeStatus, digest::Digest, event::Event, time::WallTime};
@@ -29,7 +30,7 @@ pub struct Report {
 }
 
 /// Totals since the node's start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Counters {
     /// When the node started: a later one means that totals began again at 0.

@@ -2,13 +2,16 @@
 
 use std::{fmt, str::FromStr};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{api::problem::DocumentProblem, generation::Generation};
 
 /// A kind of resource: the section of the topology document that holds it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// Nodes.
@@ -83,7 +86,7 @@ impl FromStr for Kind {
 }
 
 /// One resource as the API shows it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Resource {
     /// Its kind.
@@ -97,7 +100,7 @@ pub struct Resource {
 }
 
 /// A list of resources.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Resources {
     /// In order of name.
@@ -107,7 +110,7 @@ pub struct Resources {
 }
 
 /// A file of a topology.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct File {
     /// What problems call it.
     pub name: String,
@@ -116,7 +119,7 @@ pub struct File {
 }
 
 /// The body of `POST /api/v1/topology:plan` and `:apply`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Apply {
     /// Together one topology.
@@ -130,7 +133,7 @@ pub struct Apply {
 }
 
 /// What `:plan` and `:apply` answer.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Applied {
     /// The generation in force afterwards; 0 when nothing was ever applied.
@@ -148,7 +151,7 @@ pub struct Applied {
 }
 
 /// One line of a plan.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Change {
     /// `+`, `~` or `-`.
@@ -158,7 +161,7 @@ pub struct Change {
 }
 
 /// `GET /api/v1/topology`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Topology {
     /// Its generation; 0 when nothing was ever applied.

@@ -3,6 +3,7 @@
 //! Everything here may be read by whoever reaches that listener: no secret, no token, no presigned URL is ever part of a
 //! text. Source: `spec/operations.md` "Telemetry", `spec/pull-through.md` step 6.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -10,11 +11,12 @@ use crate::{
     name::{MeshName, NodeName, RuleName, WebhookName},
     pattern::Pattern,
     refusal::Refusal,
+    schema,
     time::{WallTime, rfc3339},
 };
 
 /// One node's answer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeStatus {
     /// The node.
@@ -45,7 +47,7 @@ pub struct NodeStatus {
 }
 
 /// A node's storage.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StoreStatus {
     /// Bytes of content stored.
@@ -58,7 +60,9 @@ pub struct StoreStatus {
 }
 
 /// The state of a rule, in one word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 pub enum RuleState {
     /// Works, or has not been used yet.
     Active,
@@ -93,7 +97,7 @@ impl RuleState {
 }
 
 /// One rule.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RuleStatus {
     /// Its name.
@@ -116,6 +120,7 @@ pub struct RuleStatus {
         with = "rfc3339::option",
         skip_serializing_if = "Option::is_none"
     )]
+    #[schemars(with = "Option<schema::Time>")]
     pub last_success: Option<WallTime>,
     /// What last went wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -129,18 +134,19 @@ pub struct RuleStatus {
 }
 
 /// Something that went wrong.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LastError {
     /// When.
     #[serde(with = "rfc3339")]
+    #[schemars(with = "schema::Time")]
     pub at: WallTime,
     /// What; cleaned text.
     pub text: String,
 }
 
 /// The queue of copies.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CopiesStatus {
     /// Jobs that wait for their turn.
@@ -155,7 +161,7 @@ pub struct CopiesStatus {
 }
 
 /// One webhook.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct WebhookStatus {
     /// Its name.
@@ -168,11 +174,12 @@ pub struct WebhookStatus {
 }
 
 /// One attempt to deliver an event.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Delivery {
     /// When it ended.
     #[serde(with = "rfc3339")]
+    #[schemars(with = "schema::Time")]
     pub at: WallTime,
     /// The receiver's status, if it answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
