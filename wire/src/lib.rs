@@ -8,7 +8,7 @@
 //! | names of the mesh | `name`, `generation`, `assignment`, `secret_ref`, `refusal`, `time` |
 //! | OCI grammar | `repository`, `reference`, `digest`, `platform`, `media_type`, `pattern`, `manifest`, `oci_error` |
 //! | HTTP of registries | `route`, `query`, `page`, `range`, `scope`, `challenge`, `hops`, `cache_status` |
-| what others parse | `event`, `api`, `schema` |
+//! | what others parse | `event`, `api`, `schema` |
 //! | what nodes and control plane say | `node_service`, `join_token`, `not_admitted` |
 
 #![warn(missing_docs)]
