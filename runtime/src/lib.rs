@@ -5,12 +5,13 @@
 //! - [`clock`], [`backoff`], [`secret`]: time, delays, values that cannot be printed.
 //! - [`tasks`], [`reconcile`], [`single`], [`limit`]: work with an owner, an end and a bound.
 //! - [`mod@file`], [`sql`]: the disk, with a way to break it, and the database.
-//! - [`listener`], [`tls`], [`egress`]: what comes in and what goes out.
+//! - [`listener`], [`tls`], [`channel`], [`egress`]: what comes in and what goes out.
 //! - [`metric`], [`telemetry`], [`operational`]: what others may know about the process.
 
 #![warn(missing_docs)]
 
 pub mod backoff;
+pub mod channel;
 pub mod clock;
 pub mod egress;
 pub mod file;

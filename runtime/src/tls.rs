@@ -2,7 +2,7 @@
 //!
 //! A `Server` is what a listener needs: a rustls configuration whose certificate is looked up per handshake, and a reconciler that
 //! reads the two files again when they change. A pair that cannot be read or does not match keeps the old one in force, since
-//! files are replaced one after the other. Client certificates are asked for only when somebody can judge them; one that the judge
+//! files are replaced one after the other. `Live` is the same for a certificate in memory, `Client` the other end of both. Client certificates are asked for only when somebody can judge them; one that the judge
 //! does not know counts as none, so an agent or browser with a certificate of its own still gets in as a stranger.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -23,7 +23,12 @@ use crate::clock::Clock;
 use crate::reconcile::Reconciler;
 use crate::tasks::Tasks;
 
+mod client;
 mod client_certificate;
+mod live;
+
+pub use client::{Client, Judge};
+pub use live::Live;
 
 /// Plaintext that one connection buffers before its writer waits (`reference/dependencies.md` 4.1).
 pub const BUFFER_LIMIT: usize = 1 << 20;
