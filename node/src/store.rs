@@ -14,6 +14,7 @@ use std::sync::{
 use bytes::Bytes;
 use runtime::{Clock, Limit, Tasks};
 use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
 use wire::{digest::Digest, manifest, repository::RepositoryName, time::WallTime};
 
 mod adopt;
@@ -75,6 +76,8 @@ struct Inner {
     evicted: Evicted,
     clock: Clock,
     readers: Limit,
+    /// Cancelled once the store's owner ends.
+    ending: CancellationToken,
     /// Held as long as the store is open.
     lock: Option<recover::DirectoryLock>,
 }
@@ -114,6 +117,7 @@ impl Parts {
     fn build(self) -> Store {
         let (holds, cache) = (Holds::default(), MemoryCache::new(self.memory_cache_bytes));
         let tasks = self.tasks.child("store");
+        let ending = tasks.token();
         let metadata: Arc<dyn Metadata> = Arc::new(CachedMetadata::new(
             Arc::clone(&self.metadata),
             cache.clone(),
@@ -142,6 +146,7 @@ impl Parts {
             evicted: Evicted::default(),
             clock: self.clock,
             readers: Limit::new("store_readers", READERS),
+            ending,
             lock: self.lock,
         }))
     }
@@ -204,8 +209,12 @@ impl Store {
         }
     }
 
-    /// Notes that `op` failed: the store counts as degraded until a real write passes again.
+    /// Notes that `op` failed: the store counts as degraded until a real write passes again. That it is closed while its owner
+    /// ends is no failure.
     pub fn report(&self, op: &'static str, error: &Error) {
+        if matches!(error, Error::Closed) && self.0.ending.is_cancelled() {
+            return;
+        }
         self.0.health.report(op, error);
     }
 
@@ -315,5 +324,31 @@ impl std::fmt::Debug for Store {
             .field("degraded", &self.degraded())
             .field("lock", &self.0.lock)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_store_that_ends_is_not_degraded() {
+        let clock = Clock::manual(0);
+        let tasks = Tasks::new("test");
+        let parts = Parts {
+            blobs: Arc::new(blob::memory::Memory::new(clock.clone())),
+            metadata: Arc::new(metadata::memory::Memory::new()),
+            clock,
+            tasks: tasks.clone(),
+            max_size: None,
+            memory_cache_bytes: 1 << 20,
+            lock: None,
+        };
+        let store = parts.build();
+        tasks.cancel();
+        store.report("jobs", &Error::Closed);
+        assert_eq!(store.degraded(), None);
+        store.report("jobs", &Error::ReadOnly);
+        assert!(store.degraded().is_some());
     }
 }
