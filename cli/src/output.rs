@@ -37,6 +37,13 @@ pub fn object<T: Serialize>(
     Ok(())
 }
 
+/// So many of something whose plural ends in `s`: `1 problem`, `2 problems`.
+#[must_use]
+pub fn count(number: usize, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{plural}")
+}
+
 /// Prints what is wrong, even when quiet.
 pub fn complain(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
@@ -68,6 +75,12 @@ pub fn is_lively(global: &Global) -> bool {
 #[cfg(test)]
 mod tests {
     use anyhow::Context;
+
+    #[test]
+    fn one_is_no_plural() {
+        let counts = [0, 1, 2].map(|number| super::count(number, "problem"));
+        assert_eq!(counts, ["0 problems", "1 problem", "2 problems"]);
+    }
 
     #[test]
     fn a_cause_is_said_once() {

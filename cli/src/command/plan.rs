@@ -60,9 +60,9 @@ pub fn run(plan: &args::Plan, global: &args::Global) -> anyhow::Result<Exit> {
         output::words(
             global,
             &format!(
-                "{} nodes, {} rule instances: valid",
-                loaded.topology.nodes.len(),
-                rules(&loaded.topology)
+                "{}, {}: valid",
+                output::count(loaded.topology.nodes.len(), "node"),
+                output::count(rules(&loaded.topology), "rule instance")
             ),
         );
     }
@@ -92,9 +92,9 @@ fn refuse(problems: &[Problem], global: &args::Global) -> anyhow::Result<Exit> {
     output::words(
         global,
         &format!(
-            "{} problems, {} warnings: not valid",
-            errors.len(),
-            warnings.len()
+            "{}, {}: not valid",
+            output::count(errors.len(), "problem"),
+            output::count(warnings.len(), "warning")
         ),
     );
     Ok(Exit::Error)

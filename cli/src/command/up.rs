@@ -91,8 +91,8 @@ fn load(paths: &[PathBuf], global: &args::Global) -> anyhow::Result<Topology> {
                 output::complain(&problem.render(output::is_lively(global)));
             }
             anyhow::bail!(
-                "the topology is not valid: {} problems",
-                problems.iter().filter(|p| p.is_error()).count()
+                "the topology is not valid: {}",
+                output::count(problems.iter().filter(|p| p.is_error()).count(), "problem")
             )
         }
     }

@@ -27,8 +27,8 @@ fn table(report: &Report) -> String {
         problems,
     } = report;
     let mut text = format!(
-        "{blobs} contents of {bytes} bytes, {links} links, {tags} tags: {} problems",
-        problems.len()
+        "{blobs} contents of {bytes} bytes, {links} links, {tags} tags: {}",
+        output::count(problems.len(), "problem")
     );
     for problem in problems {
         text.push('\n');
