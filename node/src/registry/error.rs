@@ -241,7 +241,16 @@ impl Error {
         OciError::new(self.code(), self.to_string()).with_detail(self.detail())
     }
 
+    /// What is not known is left out.
     fn detail(&self) -> Value {
+        let mut detail = self.members();
+        if let Value::Object(members) = &mut detail {
+            members.retain(|_, value| !value.is_null());
+        }
+        detail
+    }
+
+    fn members(&self) -> Value {
         match self {
             Self::NameUnknown { repository, hint } => json!({"name": repository, "hint": hint}),
             Self::ManifestUnknown {
@@ -308,4 +317,34 @@ fn said(trouble: Option<&Trouble>) -> String {
 
 fn for_platform(platform: Option<&Platform>) -> String {
     platform.map_or_else(String::new, |platform| format!(" for platform {platform}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_detail_has_only_what_is_known() {
+        let unknown = Error::NameUnknown {
+            repository: "a/b".parse().unwrap(),
+            hint: None,
+        };
+        assert_eq!(unknown.envelope().detail, Some(json!({"name": "a/b"})));
+        let away = Error::Away(Arc::new(Trouble {
+            rule: "mirror".parse().unwrap(),
+            identity: "anonymous".into(),
+            upstream: "origin".into(),
+            failed_at: None,
+            refusal: Refusal::UpstreamUnavailable,
+            detail: "refused".into(),
+            status: None,
+            retry_after: None,
+            platform: None,
+        }));
+        let expected = json!({
+            "refusal": "UPSTREAM_UNAVAILABLE", "rule": "mirror", "identity": "anonymous",
+            "upstream": "origin", "reason": "refused",
+        });
+        assert_eq!(away.envelope().detail, Some(expected));
+    }
 }
