@@ -78,7 +78,8 @@ async fn small_wrong_content_is_a_clean_502() {
     let client = mesh.anonymous("spoke");
     client.manifest("up/team/app", "1").await.unwrap();
     let reply = client.get_blob("up/team/app", layer).await.unwrap();
-    assert!(matches!(reply.status, 502 | 503), "{reply:?}");
+    assert_eq!(reply.status, 502, "{reply:?}");
+    assert_eq!(reply.header("x-regmesh-failed"), Some("dev"), "{reply:?}");
     assert!(reply.cut.is_none());
     let at_the_hub = mesh
         .client("dev")

@@ -78,9 +78,10 @@ async fn ask(shared: &Shared, want: &ManifestWant) -> Result<ManifestBody, upstr
         same.then_some(body).ok_or_else(wrong)
     });
     observe(&want.active, &answer, &shared.clock);
+    // What a node further up found wrong was counted there.
     if answer
         .as_ref()
-        .is_err_and(|error| error.kind == Kind::Wrong)
+        .is_err_and(|error| error.kind == Kind::Wrong && error.failed_at.is_none())
     {
         (shared.config.hooks.mismatch)(want.active.upstream.name());
     }

@@ -54,6 +54,9 @@ pub(super) fn error(refusing: &Refusing, profile: &Profile, upstream: &str) -> E
         404 | 410 => Error::gone(detail),
         429 => Error::rate_limited(refusing.retry_after, detail),
         508 => Error::looped(detail),
+        // So a node says that what came there was not what was asked for, which asking again later does not mend. By its
+        // status and not its code, because a HEAD has no code.
+        502 if refusing.failed.is_some() => Error::wrong(detail),
         407 | 408 | 425 | 500..=599 => away(),
         _ => Error::wrong(detail),
     };
@@ -162,6 +165,10 @@ mod tests {
             insufficient_scope: true,
             ..of(401)
         };
+        let passed_on = Refusing {
+            failed: Some("dev".into()),
+            ..of(502)
+        };
         let elsewhere = |status| Refusing {
             elsewhere: true,
             ..of(status)
@@ -182,6 +189,8 @@ mod tests {
             (of(400), &plain, Kind::Wrong, UpstreamUnavailable),
             (of(416), &plain, Kind::Wrong, UpstreamUnavailable),
             (of(204), &plain, Kind::Wrong, UpstreamUnavailable),
+            (of(502), &plain, away, UpstreamUnavailable),
+            (passed_on, &plain, Kind::Wrong, UpstreamUnavailable),
             (elsewhere(403), &plain, away, UpstreamUnavailable),
             (elsewhere(401), &hub(), away, UpstreamUnavailable),
             (elsewhere(404), &plain, Kind::Gone, UpstreamNotFound),
