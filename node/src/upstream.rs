@@ -80,6 +80,8 @@ pub struct TagPage {
     pub tags: Vec<String>,
     /// What to ask for next; `None` at the end.
     pub next: Option<Page>,
+    /// The upstream's `Cache-Status`.
+    pub cache_status: Option<String>,
     /// The upstream's `Warning`, if it could not list all.
     pub warning: Option<String>,
 }
@@ -89,6 +91,8 @@ pub struct TagPage {
 pub struct Referrers {
     /// The bytes of an image index.
     pub index: Bytes,
+    /// The upstream's `Cache-Status`.
+    pub cache_status: Option<String>,
     /// The upstream's `Warning`, if it could not list all.
     pub warning: Option<String>,
 }

@@ -50,6 +50,8 @@ struct Listed {
     tags: Vec<String>,
     /// Whether there are more.
     more: bool,
+    /// The upstream's `Cache-Status`, for those who waited for it.
+    cache_status: Option<String>,
     /// The upstream's `Warning`, for everybody who is served from this.
     warning: Option<String>,
     asked_at: WallTime,
@@ -190,6 +192,7 @@ impl Registry {
             Ok(listed) => {
                 let mut provenance =
                     self.forwarded(pull, Outcome::Checked, Forward::Miss, collapsed);
+                provenance.upstream_cache.clone_from(&listed.cache_status);
                 if let Some(cache) = &mut provenance.cache {
                     cache.fwd_status = Some(200);
                 }
@@ -320,12 +323,14 @@ async fn collect(
         n: Some(wanted.min(wire::page::MAX_ENTRIES)),
         last: page.last.clone(),
     });
-    let (mut asked, mut cut, mut warning) = (0, false, None);
+    let (mut asked, mut cut) = (0, false);
+    let (mut cache_status, mut warning) = (None, None);
     while let Some(next) = ask.take().filter(|_| tags.len() < wanted && asked < PAGES) {
         let given = upstream
             .tags(&pull.covered.source, &next, patience, pull.request)
             .await?;
         asked += 1;
+        cache_status = cache_status.or(given.cache_status);
         warning = warning.or(given.warning);
         let after = |tag: &String| page.last.as_ref().is_none_or(|last| tag > last);
         let legal = |tag: &String| tag.parse::<Tag>().is_ok();
@@ -340,6 +345,7 @@ async fn collect(
     Ok(Listed {
         tags: tags.into_iter().collect(),
         more: cut || ask.is_some(),
+        cache_status,
         warning,
         asked_at,
         _rule: Arc::clone(&pull.covered.active),

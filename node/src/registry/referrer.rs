@@ -35,9 +35,10 @@ use crate::{
 /// By digest, which is also the order of the pages.
 type List = BTreeMap<Digest, ReferrerDescriptor>;
 
-/// An upstream's list, and its `Warning`.
+/// An upstream's list, its `Cache-Status` and its `Warning`.
 struct Listed {
     list: List,
+    cache_status: Option<String>,
     warning: Option<String>,
 }
 
@@ -114,6 +115,7 @@ impl Registry {
         let mut provenance = self.forwarded(pull, Outcome::Checked, Forward::Miss, collapsed);
         match answer {
             Ok(listed) => {
+                provenance.upstream_cache.clone_from(&listed.cache_status);
                 provenance.warning.clone_from(&listed.warning);
                 if let Some(cache) = &mut provenance.cache {
                     cache.fwd_status = Some(200);
@@ -160,8 +162,12 @@ impl Registry {
                 .await;
             let listed = answer.and_then(|given| {
                 let list = read(&given.index)?;
-                let warning = given.warning;
-                Ok(Listed { list, warning })
+                let (cache_status, warning) = (given.cache_status, given.warning);
+                Ok(Listed {
+                    list,
+                    cache_status,
+                    warning,
+                })
             });
             this.heard_list(pull, listed.as_ref().err());
             listed.map(Arc::new)

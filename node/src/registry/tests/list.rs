@@ -80,6 +80,32 @@ async fn who_has_something_to_tell_waits_less_for_the_upstream() {
 }
 
 #[tokio::test]
+async fn a_list_that_was_asked_for_shows_where_it_came_through() {
+    let rig = Rig::with(check_after(60));
+    rig.publish("1", "a");
+    rig.origin
+        .answer_with(0, Some("regmesh; node=dev; hit"), None);
+    let through = |answer: TagsAnswer| answer.provenance.upstream_cache;
+    let asked = rig.tags(&Page::default()).await.unwrap();
+    assert_eq!(through(asked).unwrap(), "regmesh; node=dev; hit");
+    let fresh = rig.tags(&Page::default()).await.unwrap();
+    assert_eq!(through(fresh), None);
+    let subject = Digest::sha256(b"x");
+    let referrers = rig
+        .registry
+        .referrers(
+            &name("mirror/app"),
+            &subject,
+            None,
+            &Page::default(),
+            &request(),
+        )
+        .await
+        .unwrap();
+    assert!(referrers.provenance.upstream_cache.is_some());
+}
+
+#[tokio::test]
 async fn both_lists_are_one_order_page_by_page() {
     let rig = Rig::new();
     for tag in ["b", "d", "gone"] {

@@ -64,6 +64,7 @@ pub(super) async fn tags(
     }
     manifest::refuse_encoding(&answer)?;
     let (link, warning) = (next_link(&answer), answer.warning());
+    let cache_status = answer.cache_status();
     let bytes = body::whole(remote, answer.response, MAX_TAGS_BODY, patience).await?;
     let list: List = serde_json::from_slice(&bytes)
         .map_err(|_| Error::wrong("the answer is not a list of tags"))?;
@@ -72,6 +73,7 @@ pub(super) async fn tags(
     Ok(TagPage {
         tags,
         next,
+        cache_status,
         warning,
     })
 }
@@ -113,7 +115,7 @@ async fn by_api(
     request: &Request,
 ) -> Result<Option<Referrers>, Error> {
     let mut joined: Option<Joined> = None;
-    let mut warning = None;
+    let (mut cache_status, mut warning) = (None, None);
     let mut target = first;
     for _ in 0..MAX_PAGES {
         let answer = remote
@@ -132,6 +134,7 @@ async fn by_api(
         }
         manifest::refuse_encoding(&answer)?;
         let link = next_link(&answer);
+        cache_status = cache_status.or_else(|| answer.cache_status());
         warning = warning.or_else(|| answer.warning());
         let content_type = answer.header(header::CONTENT_TYPE).unwrap_or_default();
         let essence = media_type::essence(content_type);
@@ -144,6 +147,7 @@ async fn by_api(
         let Some(link) = link else {
             return Ok(Some(Referrers {
                 index: all.into_bytes(),
+                cache_status,
                 warning,
             }));
         };
@@ -180,6 +184,7 @@ async fn by_tag(
     match manifest::get(remote, repository, &fallback, until, request).await {
         Ok(index) if media_type::is_index(&index.head.media_type) => Ok(Referrers {
             index: index.bytes,
+            cache_status: index.head.cache_status,
             warning: index.head.warning,
         }),
         Ok(other) => {
@@ -193,6 +198,7 @@ async fn by_tag(
             let index = Bytes::from(wire::manifest::referrers_index(&[]));
             Ok(Referrers {
                 index,
+                cache_status: None,
                 warning: None,
             })
         }

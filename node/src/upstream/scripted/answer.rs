@@ -212,10 +212,11 @@ impl Upstream for Scripted {
             .collect();
         let more = rest.len() > tags.len();
         let next = tags.last().filter(|_| more).map(|last| page.after(last));
-        let warning = state.warning.clone();
+        let (cache_status, warning) = (state.cache_status.clone(), state.warning.clone());
         Ok(TagPage {
             tags,
             next,
+            cache_status,
             warning,
         })
     }
@@ -235,6 +236,7 @@ impl Upstream for Scripted {
         let index = known.and_then(|r| r.referrers.get(subject)).cloned();
         Ok(Referrers {
             index: index.unwrap_or_else(|| Bytes::from(manifest::referrers_index(&[]))),
+            cache_status: state.cache_status.clone(),
             warning: state.warning.clone(),
         })
     }
