@@ -1,7 +1,7 @@
 //! The mesh's CA: a self-signed certificate and its key, and the leafs it signs. Where both are kept is `control`'s affair.
 //!
-//! Leafs are signed by the CA itself, without intermediates: a mesh is small, and a chain of one cannot be mixed up. Whoever shows a leaf
-//! sends the CA's certificate with it, so that a node that knows only a pin can check.
+//! Leafs are signed by the CA itself. When a new CA follows, the old one signs it once (`cross_sign`): whoever was away during the
+//! rotation and knows only the old one, or its pin, still believes what the new one signs.
 
 use std::time::Duration;
 
@@ -32,6 +32,8 @@ pub struct Authority {
 pub struct Leaf {
     /// Whom it names.
     pub id: SpiffeId,
+    /// The instance of the node that holds the key.
+    pub instance: Option<String>,
     /// DNS names and IP addresses under which clients may reach it.
     pub hosts: Vec<String>,
     /// When it begins; whole seconds.
@@ -47,17 +49,7 @@ impl Authority {
     /// When the machine gives no randomness.
     pub fn generate(now: WallTime) -> Result<Self, Error> {
         let key = Key::generate()?;
-        let mut params = CertificateParams::default();
-        params.distinguished_name = DistinguishedName::new();
-        let name = format!(
-            "regmesh CA {}",
-            key.pin().hex().get(..8).unwrap_or_default()
-        );
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        last(&mut params, now.minus(CA_BACKDATE), now.plus(CA_LIFE));
-        params.serial_number = Some(serial()?);
+        let params = of_ca(&key, now)?;
         let made = params.self_signed(&key.0).map_err(crypto)?;
         Ok(Self {
             certificate: made.der().clone(),
@@ -77,6 +69,18 @@ impl Authority {
             });
         }
         Ok(Self { certificate, key })
+    }
+
+    /// A certificate of `next`'s key, signed by this CA: an intermediate for whoever knows this one alone.
+    ///
+    /// # Errors
+    /// When the machine gives no randomness.
+    pub fn cross_sign(&self, next: &Self, now: WallTime) -> Result<CertificateDer<'static>, Error> {
+        let mut params = of_ca(&next.key, now)?;
+        params.use_authority_key_identifier_extension = true;
+        let issuer = Issuer::from_ca_cert_der(&self.certificate, &self.key.0).map_err(crypto)?;
+        let made = params.signed_by(&next.key.0, &issuer).map_err(crypto)?;
+        Ok(made.der().clone())
     }
 
     /// Its certificate.
@@ -113,6 +117,10 @@ impl Authority {
             DnType::CommonName,
             leaf.id.node().map_or("control", |node| node.as_str()),
         );
+        if let Some(instance) = &leaf.instance {
+            let name = &mut params.distinguished_name;
+            name.push(DnType::OrganizationalUnitName, instance.as_str());
+        }
         let id = id.as_str().try_into().map_err(crypto)?;
         params.subject_alt_names.insert(0, SanType::URI(id));
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -124,6 +132,19 @@ impl Authority {
         let made = params.signed_by(&request.0, &issuer).map_err(crypto)?;
         Ok(made.der().clone())
     }
+}
+
+fn of_ca(key: &Key, now: WallTime) -> Result<CertificateParams, Error> {
+    let mut params = CertificateParams::default();
+    let pin = key.pin().hex();
+    let name = format!("regmesh CA {}", pin.get(..8).unwrap_or_default());
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    last(&mut params, now.minus(CA_BACKDATE), now.plus(CA_LIFE));
+    params.serial_number = Some(serial()?);
+    Ok(params)
 }
 
 /// In whole seconds, as a certificate writes them; before 1970 is 1970.

@@ -11,6 +11,8 @@ use super::{Error, Invalid, SpiffeId};
 
 /// How far in our future a certificate may begin.
 pub(super) const SLACK: Duration = Duration::from_secs(60);
+/// How many certificates behind the leaf are looked at.
+const MOST: usize = 8;
 
 /// The moment at which a chain is judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,13 +28,16 @@ pub enum At {
 pub struct Shown {
     /// Whom it names.
     pub id: SpiffeId,
+    /// The instance of the node that holds the key.
+    pub instance: Option<String>,
     /// When it begins.
     pub begins: WallTime,
     /// When it ends.
     pub ends: WallTime,
 }
 
-/// Judges a chain, the leaf first, by the CA certificates in `roots`. Only the leaf counts: the mesh has no intermediates.
+/// Judges a chain, the leaf first, by the CA certificates in `roots`. What follows the leaf may help to find one: a CA that another CA
+/// of the mesh signed when it was replaced.
 ///
 /// # Errors
 /// Why it is not believed.
@@ -41,7 +46,8 @@ pub fn verify(
     roots: &[CertificateDer<'_>],
     at: At,
 ) -> Result<Shown, Invalid> {
-    let leaf = chain.first().ok_or(Invalid::None)?;
+    let (leaf, others) = chain.split_first().ok_or(Invalid::None)?;
+    let others = others.get(..MOST).unwrap_or(others);
     let shown = read(leaf)?;
     let (now, may_have_ended) = match at {
         At::Valid(now) => (now, false),
@@ -51,7 +57,7 @@ pub fn verify(
         return Err(Invalid::Early);
     }
     signed_by(
-        leaf,
+        (leaf, others),
         roots,
         now.clamp(shown.begins, shown.ends.max(shown.begins)),
     )?;
@@ -63,7 +69,7 @@ pub fn verify(
 }
 
 fn signed_by(
-    leaf: &CertificateDer<'_>,
+    (leaf, others): (&CertificateDer<'_>, &[CertificateDer<'_>]),
     roots: &[CertificateDer<'_>],
     at: WallTime,
 ) -> Result<(), Invalid> {
@@ -78,7 +84,7 @@ fn signed_by(
     leaf.verify_for_usage(
         &algorithms,
         &anchors,
-        &[],
+        others,
         time,
         KeyUsage::client_auth(),
         None,
@@ -99,9 +105,14 @@ fn read(leaf: &CertificateDer<'_>) -> Result<Shown, Invalid> {
     let (Some(id), None) = (ids.next(), ids.next()) else {
         return Err(Invalid::Name);
     };
+    let instance = certificate.subject().iter_organizational_unit().next();
+    let instance = instance
+        .and_then(|unit| unit.as_str().ok())
+        .map(str::to_owned);
     let moment = |seconds: i64| WallTime(seconds.saturating_mul(1_000));
     Ok(Shown {
         id: id.parse().map_err(|_| Invalid::Name)?,
+        instance,
         begins: moment(certificate.validity().not_before.timestamp()),
         ends: moment(certificate.validity().not_after.timestamp()),
     })
@@ -140,6 +151,7 @@ mod tests {
         let request = Request::read(&Key::generate().unwrap().request("x").unwrap()).unwrap();
         let leaf = Leaf {
             id: id.parse().unwrap(),
+            instance: Some("one".into()),
             hosts: vec!["prod.example.org".into(), "127.0.0.1".into()],
             begins: START,
             ends: START.plus(DAY),
@@ -180,6 +192,7 @@ mod tests {
         let shown = verify(&[good], &roots, At::Valid(START)).unwrap();
         assert_eq!(shown.id.to_string(), "spiffe://acme/node/prod");
         assert_eq!((shown.begins, shown.ends), (START, START.plus(DAY)));
+        assert_eq!(shown.instance.as_deref(), Some("one"));
     }
 
     #[test]
@@ -206,6 +219,41 @@ mod tests {
             verify(&[vec![1, 2, 3].into()], &roots, now),
             Err(Invalid::Unreadable)
         );
+    }
+
+    #[test]
+    fn who_knows_only_the_ca_before_believes_the_one_it_signed_and_nobody_else() {
+        let authority = || Authority::generate(START).unwrap();
+        let (old, new, foreign) = (authority(), authority(), authority());
+        let cross = old.cross_sign(&new, START).unwrap();
+        let roots = [old.certificate().clone()];
+        let now = At::Valid(START);
+        let good = leaf(&new, "spiffe://acme/control");
+        assert!(
+            verify(
+                &[good.clone(), new.certificate().clone(), cross.clone()],
+                &roots,
+                now
+            )
+            .is_ok()
+        );
+        assert_eq!(verify(&[good], &roots, now), Err(Invalid::Foreign));
+        let bad = leaf(&foreign, "spiffe://acme/control");
+        assert_eq!(verify(&[bad, cross], &roots, now), Err(Invalid::Foreign));
+        // A node's own leaf signs nothing.
+        let key = Key::generate().unwrap();
+        let node = Leaf {
+            id: "spiffe://acme/node/prod".parse().unwrap(),
+            instance: None,
+            hosts: Vec::new(),
+            begins: START,
+            ends: START.plus(DAY),
+        };
+        let request = Request::read(&key.request("x").unwrap()).unwrap();
+        let own = old.issue(&request, &node).unwrap();
+        let thief = Authority::from_parts(own.clone(), key).unwrap();
+        let forged = leaf(&thief, "spiffe://acme/control");
+        assert_eq!(verify(&[forged, own], &roots, now), Err(Invalid::Foreign));
     }
 
     #[test]

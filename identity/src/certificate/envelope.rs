@@ -150,6 +150,7 @@ mod tests {
         let key = Key::generate().unwrap();
         let leaf = Leaf {
             id: id.parse().unwrap(),
+            instance: None,
             hosts: Vec::new(),
             begins: NOW.minus(Duration::from_secs(60)),
             ends: NOW.plus(Duration::from_secs(3_600)),
