@@ -4,4 +4,5 @@
 //! join it with the next release.
 
 pub mod publish;
+pub mod sign_in;
 pub mod state;

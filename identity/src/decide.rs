@@ -9,7 +9,12 @@ mod bound;
 mod claims;
 mod rights;
 
-use wire::{assignment::Role, repository::RepositoryName, route::Needs, scope::Action};
+use wire::{
+    assignment::{Assignee, Role},
+    repository::RepositoryName,
+    route::Needs,
+    scope::Action,
+};
 
 pub use self::{assignments::Assignments, bound::Bound, rights::Rights};
 use crate::principal::Principal;
@@ -77,6 +82,26 @@ pub fn may(
 pub fn sees(principal: &Principal, repository: &RepositoryName, assignments: &Assignments) -> bool {
     let rights = assignments.rights(principal, repository);
     rights.contain(Rights::CATALOG) && rights.allow(Action::Pull)
+}
+
+/// Whether what is given `to` somebody is given to `principal`: for roles that know no repository.
+#[must_use]
+pub fn concerns(to: &Assignee, principal: &Principal) -> bool {
+    match (to, principal) {
+        (Assignee::Anonymous, _) => true,
+        (Assignee::Authenticated, principal) => principal.is_known(),
+        (Assignee::Account(given), Principal::Account { name }) => given == name,
+        (Assignee::Identity(given), Principal::Identity { name }) => given == name,
+        (Assignee::Node(given), Principal::Node { name }) => given == name,
+        (
+            Assignee::Claims {
+                issuer: given,
+                claims: wanted,
+            },
+            Principal::Workload { issuer, claims },
+        ) => given == issuer && claims::Claims::new(wanted).match_all(claims),
+        _ => false,
+    }
 }
 
 /// `/v2/`. Without credentials always a challenge, even where anonymous readers are let in: this is where `docker login`

@@ -394,3 +394,33 @@ fn ten_thousand_assignments_decide_in_the_time_of_one() {
     // 2 x 10,000 decisions below 5 us each, with room for an unoptimised build on a busy machine; a scan would take seconds.
     assert!(clock.now() - start < Duration::from_millis(1_000));
 }
+
+#[test]
+fn what_is_given_to_somebody_is_given_to_nobody_else() {
+    let Value::Object(claims) = json!({"sub": "x", "team": "platform"}) else {
+        unreachable!()
+    };
+    let workload = Principal::Workload {
+        issuer: "corp".parse().unwrap(),
+        claims: Arc::new(claims),
+    };
+    let of = |issuer: &str, team: &str| Assignee::Claims {
+        issuer: issuer.parse().unwrap(),
+        claims: [("team".to_owned(), team.to_owned())].into(),
+    };
+    let ci = Assignee::Account("ci".parse().unwrap());
+    for (to, principal, given) in [
+        (&Assignee::Anonymous, &Principal::Anonymous, true),
+        (&Assignee::Authenticated, &Principal::Anonymous, false),
+        (&Assignee::Authenticated, &account("ci"), true),
+        (&ci, &account("ci"), true),
+        (&ci, &account("cd"), false),
+        (&ci, &Principal::Anonymous, false),
+        (&of("corp", "plat*"), &workload, true),
+        (&of("corp", "other"), &workload, false),
+        (&of("foreign", "plat*"), &workload, false),
+        (&of("corp", "*"), &account("ci"), false),
+    ] {
+        assert_eq!(concerns(to, principal), given, "{to:?} {principal:?}");
+    }
+}
