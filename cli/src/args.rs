@@ -4,6 +4,13 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args as Flags, Parser, Subcommand, ValueEnum};
 
+use crate::command::{
+    apply::Apply, audit::Audit, cache::Cache, credential_set::CredentialSet, doctor::Doctor,
+    event::Event, explain::Explain, identity::Identity, import::Import, login::SignIn,
+    manifest::Manifest, nodes::Nodes, pull::Pull, recall::Recall, repository::Repository,
+    role::Role, status::Status, wait::Wait, webhook::Webhook,
+};
+
 /// A self-hosted mesh of OCI registries that fill themselves from upstreams.
 #[derive(Debug, Parser)]
 #[command(
@@ -23,7 +30,7 @@ pub struct Args {
 }
 
 /// Flags that every command takes.
-#[derive(Debug, Clone, Flags)]
+#[derive(Clone, Flags)]
 pub struct Global {
     /// How to print data
     #[arg(short = 'o', long = "output", value_enum, default_value_t = Format::Table, global = true)]
@@ -31,9 +38,50 @@ pub struct Global {
     /// Print no words, only data and errors
     #[arg(short, long, global = true)]
     pub quiet: bool,
+    /// Where the control plane is (default: http://127.0.0.1:7080, or where `regmesh up` here says it is)
+    #[arg(
+        long,
+        env = "REGMESH_CONTROL",
+        value_name = "URL",
+        global = true,
+        help_heading = "Control plane"
+    )]
+    pub control: Option<String>,
+    /// A file with the token for it (default: .regmesh/admin.token, else the login)
+    #[arg(
+        long,
+        value_name = "FILE",
+        global = true,
+        help_heading = "Control plane"
+    )]
+    pub token_file: Option<PathBuf>,
+    /// The token itself comes from the environment alone: arguments are seen by everybody on the machine.
+    #[arg(skip = std::env::var("REGMESH_TOKEN").ok().filter(|token| !token.is_empty()))]
+    pub token: Option<String>,
+    /// PEM certificates trusted beside the platform's, for a control plane with its own CA
+    #[arg(
+        long,
+        env = "REGMESH_CA",
+        value_name = "FILE",
+        global = true,
+        help_heading = "Control plane"
+    )]
+    pub ca: Option<PathBuf>,
     /// What to log: a level, or directives such as `info,node=debug`
     #[arg(long, env = "REGMESH_LOG", default_value = "info", global = true)]
     pub log: String,
+}
+
+impl std::fmt::Debug for Global {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut shown = f.debug_struct("Global");
+        shown
+            .field("output", &self.output)
+            .field("quiet", &self.quiet);
+        shown
+            .field("control", &self.control)
+            .finish_non_exhaustive()
+    }
 }
 
 /// How data is printed.
@@ -54,12 +102,61 @@ pub enum Command {
     Demo(Demo),
     /// Run every node of a topology in one process
     Up(Up),
-    /// Run one node
+    /// Run one node, or look after the nodes of a mesh
     Node(Node),
     /// Check a topology, and show what it would change
     Plan(Plan),
+    /// Publish a topology as the next generation
+    Apply(Apply),
+    /// Print the topology in force
+    Export,
     /// Print the JSON Schema of the topology document
     Schema,
+    /// Show the tree of nodes: health, generation, rules, hit ratio, fills, storage
+    Status(Status),
+    /// Say what a pull would do, tier by tier, without doing it
+    Explain(Explain),
+    /// Check nodes, tree and this machine's clients
+    Doctor(Doctor),
+    /// Have a node fill and copy an image, without a client
+    Pull(Pull),
+    /// End when enough nodes hold an image
+    Wait(Wait),
+    /// Cache rules
+    #[command(subcommand)]
+    Cache(Cache),
+    /// Credential sets
+    #[command(subcommand)]
+    CredentialSet(CredentialSet),
+    /// Identities of rules
+    #[command(subcommand)]
+    Identity(Identity),
+    /// Role assignments
+    #[command(subcommand)]
+    Role(Role),
+    /// Webhooks
+    #[command(subcommand)]
+    Webhook(Webhook),
+    /// Repositories that nodes hold
+    #[command(subcommand)]
+    Repository(Repository),
+    /// Manifests that nodes hold
+    #[command(subcommand)]
+    Manifest(Manifest),
+    /// What happened in the mesh
+    #[command(subcommand)]
+    Event(Event),
+    /// Who changed what
+    #[command(subcommand)]
+    Audit(Audit),
+    /// Have every node refuse a digest, and what contains it
+    Recall(Recall),
+    /// Sign in to the control plane and keep the login
+    Login(SignIn),
+    /// Forget the kept login
+    Logout,
+    /// Print another system's rules as a topology
+    Import(Import),
     /// Check everything that a data directory holds
     Verify(Verify),
     /// Print or write a client's configuration for pulling through a node
@@ -95,13 +192,29 @@ pub struct Up {
 
 /// `regmesh node`
 #[derive(Debug, Clone, Flags)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Node {
+    /// What to do with the nodes of a mesh, instead of running one
+    #[command(subcommand)]
+    pub action: Option<Nodes>,
+    /// Join a mesh with this token, of `regmesh node join-token`; needed at the first start only
+    #[arg(
+        long,
+        env = "REGMESH_JOIN_TOKEN",
+        value_name = "TOKEN",
+        alias = "join-token",
+        hide_env_values = true
+    )]
+    pub join: Option<String>,
+    /// A file with the token
+    #[arg(long, value_name = "FILE", conflicts_with = "join")]
+    pub join_file: Option<PathBuf>,
     /// Run without a control plane, from this topology file (may be repeated)
-    #[arg(long, required = true, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["join", "join_file"])]
     pub topology: Vec<PathBuf>,
-    /// Which node of the topology this is
-    #[arg(long, value_name = "NODE")]
-    pub name: String,
+    /// With --topology: which node of it this is
+    #[arg(long, value_name = "NODE", required_unless_present_any = ["join", "join_file"])]
+    pub name: Option<String>,
     /// Where it keeps its data
     #[arg(long, default_value = ".regmesh", env = "REGMESH_DATA_DIR")]
     pub data_dir: PathBuf,
@@ -136,11 +249,11 @@ pub struct Plan {
     /// Topology files; several are merged
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// Ask no control plane
+    /// Ask no control plane: check, and compare with nothing or with --from
     #[arg(long)]
     pub offline: bool,
     /// With `--offline`: the topology in force, to show what would change from it
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "offline")]
     pub from: Vec<PathBuf>,
     /// Exit 2 when there are changes
     #[arg(long)]
@@ -162,8 +275,8 @@ pub struct ClientConfig {
     pub client: Client,
     /// The node to pull through
     pub node: String,
-    /// The topology that declares it (may be repeated)
-    #[arg(long, required = true, value_name = "FILE")]
+    /// The topology that declares it (may be repeated); default: the control plane's
+    #[arg(long, value_name = "FILE")]
     pub topology: Vec<PathBuf>,
     /// Write the files below this directory (`/` for this machine) instead of printing them; what is there is kept as a backup
     #[arg(long, value_name = "DIR")]
@@ -191,7 +304,7 @@ pub struct Completion {
     pub shell: clap_complete::Shell,
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     topology::value::duration(text)
         .ok_or_else(|| "a duration is written like 500ms, 30s, 5m, 2h or 7d".to_owned())
 }

@@ -2,6 +2,7 @@
 
 use std::{
     future::Future,
+    io::IsTerminal,
     path::{Path, PathBuf},
 };
 
@@ -11,14 +12,35 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{args, exit::Exit, output};
 
+pub mod apply;
+pub mod audit;
+pub mod cache;
 pub mod client_config;
 pub mod completion;
+pub mod credential_set;
 pub mod demo;
+pub mod doctor;
+pub mod event;
+pub mod explain;
+pub mod export;
+pub mod identity;
+pub mod import;
+pub mod login;
+pub mod manifest;
 pub mod node;
+pub mod nodes;
 pub mod plan;
+pub mod pull;
+pub mod recall;
+pub mod repository;
+pub mod resource;
+pub mod role;
 pub mod schema;
+pub mod status;
 pub mod up;
 pub mod verify;
+pub mod wait;
+pub mod webhook;
 
 /// Runs a serving command to its end.
 ///
@@ -32,6 +54,35 @@ pub fn serve(command: impl Future<Output = anyhow::Result<Exit>>) -> anyhow::Res
     let exit = runtime.block_on(command);
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     exit
+}
+
+/// Runs a command that talks to a control plane to its end.
+///
+/// # Errors
+/// What the command says, or that no runtime could be made.
+pub fn talk(command: impl Future<Output = anyhow::Result<Exit>>) -> anyhow::Result<Exit> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(command)
+}
+
+/// Asks whether to go on, on a terminal; elsewhere `--yes` must have been said.
+///
+/// # Errors
+/// When nobody agrees.
+pub fn agree(yes: bool, what: &str) -> anyhow::Result<()> {
+    if yes {
+        return Ok(());
+    }
+    anyhow::ensure!(
+        std::io::stdin().is_terminal() && std::io::stderr().is_terminal(),
+        "this would {what}; say --yes to do it"
+    );
+    let asked = dialoguer::Confirm::new().with_prompt(format!("This will {what}. Go on?"));
+    anyhow::ensure!(asked.default(false).interact()?, "nothing was done");
+    Ok(())
 }
 
 /// Reads topology files; a directory stands for its `.yaml` and `.yml` files, in order of name; `-` is standard input.

@@ -8,9 +8,13 @@ use std::{ffi::OsString, process::ExitCode};
 use clap::Parser;
 
 pub mod args;
+pub mod client;
 pub mod command;
 pub mod exit;
+pub mod login;
 pub mod output;
+pub mod table;
+pub mod target;
 
 use args::{Args, Command};
 use exit::Exit;
@@ -37,16 +41,43 @@ where
 }
 
 fn run(args: Args) -> anyhow::Result<Exit> {
-    let global = args.global;
+    let global = &args.global;
     match args.command {
-        Command::Plan(plan) => command::plan::run(&plan, &global),
         Command::Schema => command::schema::run(),
-        Command::Verify(verify) => command::verify::run(&verify, &global),
-        Command::ClientConfig(config) => command::client_config::run(&config, &global),
+        Command::Verify(verify) => command::verify::run(&verify, global),
         Command::Completion(completion) => command::completion::run(&completion),
-        Command::Up(up) => command::serve(command::up::run(up, global)),
-        Command::Node(node) => command::serve(command::node::run(node, global)),
-        Command::Demo(demo) => command::serve(command::demo::run(demo, global)),
+        Command::Import(import) => command::import::run(&import, global),
+        Command::Logout => command::login::forget(global),
+        Command::Up(up) => command::serve(command::up::run(up, global.clone())),
+        Command::Node(node) => match node.action {
+            Some(action) => command::talk(command::nodes::run(action, global)),
+            None => command::serve(command::node::run(node, global.clone())),
+        },
+        Command::Demo(demo) => command::serve(command::demo::run(demo, global.clone())),
+        Command::Plan(plan) => command::talk(command::plan::run(&plan, global)),
+        Command::ClientConfig(config) => {
+            command::talk(command::client_config::run(&config, global))
+        }
+        Command::Apply(apply) => command::talk(command::apply::run(apply, global)),
+        Command::Export => command::talk(command::export::run(global)),
+        Command::Status(status) => command::talk(command::status::run(status, global)),
+        Command::Explain(explain) => command::talk(command::explain::run(explain, global)),
+        Command::Doctor(doctor) => command::talk(command::doctor::run(doctor, global)),
+        Command::Pull(pull) => command::talk(command::pull::run(pull, global)),
+        Command::Wait(wait) => command::talk(command::wait::run(wait, global)),
+        Command::Cache(cache) => command::talk(command::cache::run(cache, global)),
+        Command::CredentialSet(set) => command::talk(command::credential_set::run(set, global)),
+        Command::Identity(identity) => command::talk(command::identity::run(identity, global)),
+        Command::Role(role) => command::talk(command::role::run(role, global)),
+        Command::Webhook(webhook) => command::talk(command::webhook::run(webhook, global)),
+        Command::Repository(repository) => {
+            command::talk(command::repository::run(repository, global))
+        }
+        Command::Manifest(manifest) => command::talk(command::manifest::run(manifest, global)),
+        Command::Event(event) => command::talk(command::event::run(event, global)),
+        Command::Audit(audit) => command::talk(command::audit::run(audit, global)),
+        Command::Recall(recall) => command::talk(command::recall::run(recall, global)),
+        Command::Login(sign_in) => command::talk(command::login::run(sign_in, global)),
     }
 }
 

@@ -33,8 +33,11 @@ struct File {
 ///
 /// # Errors
 /// When the topology is not valid, has no such node, or a file cannot be written.
-pub fn run(config: &args::ClientConfig, global: &args::Global) -> anyhow::Result<Exit> {
-    let files = command::read_files(&config.topology)?;
+pub async fn run(config: &args::ClientConfig, global: &args::Global) -> anyhow::Result<Exit> {
+    let files = match config.topology.as_slice() {
+        [] => command::export::files(global).await?,
+        paths => command::read_files(paths)?,
+    };
     let topology = topology::load(&files)
         .map_err(|problems| {
             anyhow::anyhow!(

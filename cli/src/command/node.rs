@@ -13,7 +13,7 @@ use crate::{args, command, exit::Exit, output};
 /// When the topology is not valid, has no such node, or the node cannot start.
 pub async fn run(args: args::Node, global: args::Global) -> anyhow::Result<Exit> {
     let _log = command::log(&global)?;
-    let name: NodeName = args.name.parse()?;
+    let name: NodeName = args.name.unwrap_or_default().parse()?;
     let file = command::up::publish(&args.topology, &global)?;
     let slice = file.slice(&name).with_context(|| {
         let names: Vec<String> = file

@@ -2,11 +2,14 @@
 //!
 //! Problems are this command's data and go to stdout. Exit 1 with problems, 2 with changes and `--detailed-exitcode`.
 
+use anyhow::Context;
 use serde::Serialize;
 use topology::{change::Change, problem::Problem};
+use wire::api::resource::Topology;
 
 use crate::{
     args::{self, Format},
+    client::{Client, NOTHING},
     command,
     exit::Exit,
     output,
@@ -24,26 +27,19 @@ struct Report<'a> {
 /// Checks the files and prints problems or changes.
 ///
 /// # Errors
-/// When a file cannot be read, or a control plane is asked for, which this release does not have.
-pub fn run(plan: &args::Plan, global: &args::Global) -> anyhow::Result<Exit> {
-    anyhow::ensure!(
-        plan.offline,
-        "this release has no control plane to compare with; use `regmesh plan --offline` (with `--from FILE` for the topology in force)"
-    );
+/// When a file cannot be read, or the control plane cannot be asked.
+pub async fn run(plan: &args::Plan, global: &args::Global) -> anyhow::Result<Exit> {
     let files = command::read_files(&plan.files)?;
     let loaded = match topology::load(&files) {
         Ok(loaded) => loaded,
         Err(problems) => return refuse(&problems, global),
     };
-    let old = match plan.from.as_slice() {
-        [] => None,
-        from => {
-            let files = command::read_files(from)?;
-            match topology::load(&files) {
-                Ok(old) => Some(old.topology),
-                Err(problems) => return refuse(&problems, global),
-            }
-        }
+    let old = match in_force(plan, global).await? {
+        None => None,
+        Some(files) => match topology::load(&files) {
+            Ok(old) => Some(old.topology),
+            Err(problems) => return refuse(&problems, global),
+        },
     };
     let changes = topology::change::between(old.as_ref(), &loaded.topology);
     let report = Report {
@@ -71,6 +67,25 @@ pub fn run(plan: &args::Plan, global: &args::Global) -> anyhow::Result<Exit> {
     } else {
         Exit::Ok
     })
+}
+
+/// The topology to compare with, as files; none offline without `--from`, and none before the first apply.
+async fn in_force(
+    plan: &args::Plan,
+    global: &args::Global,
+) -> anyhow::Result<Option<Vec<(String, String)>>> {
+    if plan.offline {
+        return match plan.from.as_slice() {
+            [] => Ok(None),
+            from => command::read_files(from).map(Some),
+        };
+    }
+    let topology: Topology = Client::new(global)?
+        .get("/api/v1/topology", NOTHING)
+        .await
+        .context("there is nothing to compare with; `regmesh plan --offline` only checks")?;
+    let name = format!("generation {}", topology.generation);
+    Ok((topology.generation.0 > 0).then(|| vec![(name, topology.document)]))
 }
 
 fn refuse(problems: &[Problem], global: &args::Global) -> anyhow::Result<Exit> {

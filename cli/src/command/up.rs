@@ -78,8 +78,15 @@ pub fn publish(paths: &[PathBuf], global: &args::Global) -> anyhow::Result<Publi
 }
 
 fn load(paths: &[PathBuf], global: &args::Global) -> anyhow::Result<Topology> {
-    let files = command::read_files(paths)?;
-    match topology::load(&files) {
+    check(&command::read_files(paths)?, global)
+}
+
+/// Checks files and prints what is wrong or unwise.
+///
+/// # Errors
+/// When they are not a valid topology.
+pub fn check(files: &[(String, String)], global: &args::Global) -> anyhow::Result<Topology> {
+    match topology::load(files) {
         Ok(loaded) => {
             for warning in &loaded.warnings {
                 output::words(global, &warning.render(output::is_lively(global)));

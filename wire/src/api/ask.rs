@@ -34,8 +34,9 @@ pub enum Question {
     },
     /// Whether it holds all of something: this digest, or what this tag is here.
     Holds {
-        /// Where.
-        repository: RepositoryName,
+        /// Where; a digest may be asked for without it, in any repository.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        repository: Option<RepositoryName>,
         /// What.
         reference: Reference,
     },

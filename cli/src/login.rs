@@ -1,0 +1,185 @@
+//! Where the control plane is and what opens it: flags, the environment, the files of `regmesh up`, the kept login; in that order.
+//!
+//! A kept login is worth something at one address only and never leaves for another. Source: `spec/operations.md`, first paragraph.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::Write,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context;
+use runtime::secret::Secret;
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use crate::args::Global;
+
+/// Where the control plane is unless somebody says otherwise.
+pub const DEFAULT: &str = "http://127.0.0.1:7080";
+/// Where `regmesh up` and `regmesh control` leave the admin token, below the working directory.
+pub const ADMIN_TOKEN: &str = ".regmesh/admin.token";
+/// Where `regmesh up` leaves its address when the default one was taken.
+pub const ADDRESS: &str = ".regmesh/control.url";
+
+/// Logins by the control plane's address.
+#[derive(Default, Serialize, Deserialize)]
+struct Kept(BTreeMap<String, Login>);
+
+/// What signing in gave.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Login {
+    /// As whom.
+    pub who: String,
+    /// The bearer token.
+    pub token: String,
+    /// When it ends, RFC 3339; absent for the admin token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<String>,
+}
+
+/// The control plane's address.
+///
+/// # Errors
+/// When it is no URL.
+pub fn address(global: &Global) -> anyhow::Result<Url> {
+    let text = match &global.control {
+        Some(text) => text.clone(),
+        None => fs::read_to_string(ADDRESS)
+            .map(|text| text.trim().to_owned())
+            .unwrap_or_else(|_| DEFAULT.to_owned()),
+    };
+    let url: Url = text.parse().with_context(|| {
+        format!("the control plane's address '{text}' is no URL; write it like {DEFAULT}")
+    })?;
+    anyhow::ensure!(
+        matches!(url.scheme(), "http" | "https") && url.host().is_some(),
+        "the control plane's address '{text}' is not http or https; write it like {DEFAULT}"
+    );
+    Ok(url)
+}
+
+/// The token for `address`, if there is one.
+///
+/// # Errors
+/// When a file that was named cannot be read.
+pub fn token(global: &Global, address: &Url) -> anyhow::Result<Option<Secret<String>>> {
+    if let Some(path) = &global.token_file {
+        return read(path).map(Some);
+    }
+    if let Some(token) = &global.token {
+        return Ok(Some(Secret::new(token.trim().to_owned())));
+    }
+    let local = Path::new(ADMIN_TOKEN);
+    if local.exists() && !is_elsewhere(address) {
+        return read(local).map(Some);
+    }
+    let kept = load()?;
+    Ok(kept
+        .0
+        .get(&key(address))
+        .map(|login| Secret::new(login.token.clone())))
+}
+
+/// Whether an address is beyond this machine, where a token that lies in the working directory has no business by itself.
+fn is_elsewhere(address: &Url) -> bool {
+    match address.host() {
+        Some(url::Host::Domain(name)) => name != "localhost",
+        Some(url::Host::Ipv4(ip)) => !ip.is_loopback(),
+        Some(url::Host::Ipv6(ip)) => !ip.is_loopback(),
+        None => true,
+    }
+}
+
+fn read(path: &Path) -> anyhow::Result<Secret<String>> {
+    let text = fs::read_to_string(path)
+        .with_context(|| format!("cannot read the token in {}", path.display()))?;
+    anyhow::ensure!(!text.trim().is_empty(), "{} holds no token", path.display());
+    Ok(Secret::new(text.trim().to_owned()))
+}
+
+/// Keeps a login for `address`.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn keep(address: &Url, login: Login) -> anyhow::Result<PathBuf> {
+    let mut kept = load()?;
+    kept.0.insert(key(address), login);
+    store(&kept)
+}
+
+/// Forgets the login of `address`; whether there was one.
+///
+/// # Errors
+/// When the file cannot be read or written.
+pub fn forget(address: &Url) -> anyhow::Result<bool> {
+    let mut kept = load()?;
+    let there = kept.0.remove(&key(address)).is_some();
+    if there {
+        store(&kept)?;
+    }
+    Ok(there)
+}
+
+fn key(address: &Url) -> String {
+    address.origin().ascii_serialization()
+}
+
+fn path() -> anyhow::Result<PathBuf> {
+    let base = std::env::var_os("XDG_CONFIG_HOME")
+        .filter(|dir| !dir.is_empty())
+        .map(PathBuf::from)
+        .or_else(|| std::env::home_dir().map(|home| home.join(".config")))
+        .context("there is no home directory to keep a login in; use --token-file")?;
+    Ok(base.join("regmesh").join("login.json"))
+}
+
+fn load() -> anyhow::Result<Kept> {
+    let path = path()?;
+    match fs::read(&path) {
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .with_context(|| format!("{} is damaged; remove it and sign in again", path.display())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Kept::default()),
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+    }
+}
+
+fn store(kept: &Kept) -> anyhow::Result<PathBuf> {
+    let path = path()?;
+    let dir = path.parent().context("a file has a folder")?;
+    fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    let beside = path.with_extension("new");
+    // Made anew, so that nobody else's permissions stay on it.
+    let _ = fs::remove_file(&beside);
+    let written = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&beside)
+        .and_then(|mut file| file.write_all(&serde_json::to_vec_pretty(kept)?))
+        .and_then(|()| fs::rename(&beside, &path));
+    written.with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_that_lies_around_stays_on_this_machine() {
+        for (address, elsewhere) in [
+            ("http://127.0.0.1:7080", false),
+            ("http://localhost:7080", false),
+            ("http://[::1]:7080", false),
+            ("https://control.example", true),
+            ("http://10.0.0.1:7080", true),
+        ] {
+            let url = address.parse().unwrap();
+            assert_eq!(is_elsewhere(&url), elsewhere, "{address}");
+        }
+    }
+}
