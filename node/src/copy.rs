@@ -46,6 +46,8 @@ mod tests;
 mod transfer;
 mod worker;
 
+pub(crate) use gather::is_here;
+
 /// How many repositories' changes can be under way at once, roughly.
 const GATES: usize = 64;
 /// How many jobs are counted at most.
@@ -217,6 +219,12 @@ impl Copies {
     #[must_use]
     pub fn in_progress(&self) -> usize {
         self.running().len()
+    }
+
+    /// Whether the copy of this manifest is being worked on now.
+    #[must_use]
+    pub fn is_running(&self, repository: &RepositoryName, root: &Digest) -> bool {
+        self.running().contains(&(repository.clone(), root.clone()))
     }
 
     /// Looks at the jobs now: one was recorded, or the rules in force changed.

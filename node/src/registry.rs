@@ -18,6 +18,7 @@ mod blob;
 mod check;
 mod delete;
 pub mod error;
+pub mod explain;
 pub mod freshness;
 mod list;
 mod manifest;

@@ -11,6 +11,7 @@ use wire::{name::RuleName, repository::RepositoryName};
 use crate::upstream::Upstream;
 
 pub mod conflict;
+pub mod describe;
 pub mod state;
 pub mod status;
 

@@ -15,9 +15,11 @@ pub mod budget;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
 pub mod error;
+pub mod grant;
 pub mod observer;
 pub mod pool;
 pub mod profile;
+pub mod reach;
 pub mod remote;
 #[cfg(any(test, feature = "testing"))]
 pub mod scripted;
@@ -25,6 +27,7 @@ pub mod scripted;
 pub mod unusable;
 
 pub use error::Error;
+pub use reach::Reach;
 
 /// What a HEAD or GET of a manifest said.
 #[derive(Debug, Clone)]
@@ -113,6 +116,9 @@ pub enum Patience {
 pub trait Upstream: Send + Sync + 'static {
     /// Whose it is, for metrics: the host, or the node's name.
     fn name(&self) -> &str;
+
+    /// A look at the way there: no repository, no credential, no circuit, nothing noted. Never fails, says what it found.
+    async fn reach(&self) -> Reach;
 
     /// HEAD of a manifest. An upstream whose HEAD carries no digest or is refused is asked by GET and remembered for it.
     async fn head_manifest(

@@ -13,10 +13,12 @@ use reqwest::RequestBuilder;
 use url::Url;
 
 mod policy;
+mod probe;
 mod resolve;
 mod roots;
 
 pub use policy::{Policy, Reach, Refused, reach};
+pub use probe::{Blocked, Step, Way};
 
 use resolve::Checked;
 
@@ -55,6 +57,9 @@ impl Default for Options {
 pub struct Client {
     inner: reqwest::Client,
     policy: Policy,
+    tls: Arc<rustls::ClientConfig>,
+    proxy: Option<Url>,
+    connect_timeout: Duration,
 }
 
 /// Why there is no client.
@@ -87,10 +92,15 @@ impl Options {
             Some(pem) => crate::tls::certificates(pem).map_err(Error::Authorities)?,
             None => Vec::new(),
         };
-        let client = self.builder(policy.clone(), extra)?.build();
+        let (proxy, connect_timeout) = (self.proxy.clone(), self.connect_timeout);
+        let tls = roots::client_config(extra);
+        let client = self.builder(policy.clone(), tls.clone())?.build();
         Ok(Client {
             inner: client.map_err(Error::Client)?,
             policy,
+            tls: Arc::new(tls),
+            proxy,
+            connect_timeout,
         })
     }
 
@@ -101,10 +111,10 @@ impl Options {
     fn builder(
         self,
         policy: Policy,
-        extra: Vec<rustls_pki_types::CertificateDer<'static>>,
+        tls: rustls::ClientConfig,
     ) -> Result<reqwest::ClientBuilder, Error> {
         let builder = reqwest::Client::builder()
-            .tls_backend_preconfigured(roots::client_config(extra))
+            .tls_backend_preconfigured(tls)
             .dns_resolver(Arc::new(Checked(policy)))
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)

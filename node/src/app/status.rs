@@ -9,18 +9,14 @@ use arc_swap::ArcSwap;
 use runtime::{metric::Counter, reconcile::Reconciler};
 use wire::{
     api::status::{
-        CopiesStatus, Delivery, LastError, NodeStatus, RuleState as Word, RuleStatus, StoreStatus,
-        WebhookStatus,
+        CopiesStatus, Delivery, LastError, NodeStatus, RuleStatus, StoreStatus, WebhookStatus,
     },
     time::WallTime,
 };
 
 use super::Shared;
 use crate::{
-    rule::{
-        ActiveRule, Status,
-        status::{self, Facts},
-    },
+    rule::{Status, describe::describe, status},
     store::metadata::Totals,
 };
 
@@ -196,7 +192,7 @@ pub(super) fn status(shared: &Shared) -> NodeStatus {
         .rules
         .load()
         .iter()
-        .map(|active| rule(active, now))
+        .map(|active| describe(active, now))
         .collect();
     rules.sort_by(|a, b| a.name.cmp(&b.name));
     NodeStatus {
@@ -221,62 +217,6 @@ pub(super) fn status(shared: &Shared) -> NodeStatus {
         },
         webhooks: seen.webhooks.clone(),
         warnings: Vec::new(),
-    }
-}
-
-fn rule(active: &ActiveRule, now: WallTime) -> RuleStatus {
-    let facts = active.state.facts();
-    let status = status::status(active.rule.enabled, &facts, now);
-    let failure = facts
-        .last_error
-        .as_ref()
-        .filter(|_| matches!(status, Status::Unauthorized | Status::UpstreamUnavailable));
-    RuleStatus {
-        name: active.rule.name.clone(),
-        source: active.rule.source.to_string(),
-        target: active.rule.target.clone(),
-        status: word(status),
-        refusal: failure.map(|failure| failure.refusal),
-        reason: reason(status, &facts),
-        last_success: facts.last_success,
-        last_error: facts.last_error.as_ref().map(|failure| LastError {
-            at: failure.at,
-            text: failure.detail.clone(),
-        }),
-        unstored_pulls: facts.unstored_pulls,
-        fills: facts.fills,
-        copies: facts.copies,
-    }
-}
-
-fn word(status: Status) -> Word {
-    match status {
-        Status::Active => Word::Active,
-        Status::Unauthorized => Word::Unauthorized,
-        Status::UpstreamUnavailable => Word::UpstreamUnavailable,
-        Status::NotStoring => Word::NotStoring,
-        Status::Conflict => Word::Conflict,
-        Status::Disabled => Word::Disabled,
-    }
-}
-
-/// Why a rule is not simply active, in words.
-fn reason(status: Status, facts: &Facts) -> Option<String> {
-    match status {
-        Status::Active | Status::Disabled => None,
-        Status::Conflict => facts.conflict.as_ref().map(|name| {
-            format!("'{name}' holds pushed content; it stays, and the rule does not fill it")
-        }),
-        Status::NotStoring => Some(facts.store_error.clone().unwrap_or_else(|| {
-            format!(
-                "{} pulls passed and nothing was stored",
-                facts.unstored_pulls
-            )
-        })),
-        Status::Unauthorized | Status::UpstreamUnavailable => facts
-            .last_error
-            .as_ref()
-            .map(|failure| failure.detail.clone()),
     }
 }
 

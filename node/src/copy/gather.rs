@@ -59,7 +59,7 @@ async fn manifest(
 }
 
 /// Whether a content is stored and linked.
-pub(super) async fn is_here(
+pub(crate) async fn is_here(
     store: &Store,
     repository: &RepositoryName,
     digest: &Digest,

@@ -169,6 +169,12 @@ impl Registry {
     }
 
     async fn covered_tags(&self, pull: Pull<'_>, page: &Page) -> Result<TagsAnswer, Error> {
+        if page.limit() == 0 {
+            // Nothing is wanted, so nobody is asked: it is also how a node asks us whether it may pull here, without making
+            // us ask further up.
+            let provenance = self.provenance(pull.covered, Outcome::Hit, CacheOutcome::Hit);
+            return Ok(merged(page, Vec::new(), &[], false, provenance));
+        }
         let local = self.or_stream(self.local_page(pull.repository, page)).await;
         let key = (
             RuleId::of(&pull.covered.active),

@@ -102,7 +102,7 @@ impl Registry {
         hops.contains(&self.inner.mesh, &self.inner.node)
     }
 
-    fn place_now(&self, repository: &RepositoryName) -> Place {
+    pub(super) fn place_now(&self, repository: &RepositoryName) -> Place {
         match self.inner.rules.load().resolve(repository) {
             None => Place::Local,
             Some(covered) if covered.active.state.in_conflict() => Place::Local,

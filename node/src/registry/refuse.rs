@@ -143,16 +143,17 @@ impl Registry {
         if error.kind != Kind::Denied {
             return None;
         }
-        let rule = pull.rule();
-        let since = self
-            .inner
-            .remembered
-            .denied_since(&rule.name, pull.repository, self.now());
-        let of_rule = match rule.target {
-            Pattern::Exact(_) => pull.covered.active.state.facts().denied_since,
-            Pattern::Below(_) | Pattern::All => None,
-        };
-        Some(of_rule.map_or(since, |of_rule| of_rule.min(since)))
+        let name = &pull.rule().name;
+        let remembered = &self.inner.remembered;
+        let since = remembered.denied_since(name, pull.repository, self.now());
+        Some(earliest(pull, since))
+    }
+
+    /// The same without noting that it begins now, if it does.
+    pub(super) fn would_be_denied_since(&self, pull: Pull<'_>) -> WallTime {
+        let name = &pull.rule().name;
+        let known = self.inner.remembered.known_denied(name, pull.repository);
+        earliest(pull, known.unwrap_or_else(|| self.now()))
     }
 
     /// The provenance of what the upstream was asked for.
@@ -206,6 +207,14 @@ impl Registry {
             Err(error) => store.report("event", &error),
         }
     }
+}
+
+fn earliest(pull: Pull<'_>, since: WallTime) -> WallTime {
+    let of_rule = match pull.rule().target {
+        Pattern::Exact(_) => pull.covered.active.state.facts().denied_since,
+        Pattern::Below(_) | Pattern::All => None,
+    };
+    of_rule.map_or(since, |of_rule| of_rule.min(since))
 }
 
 fn unknown(pull: Pull<'_>, reference: &Reference, trouble: Arc<Trouble>) -> Error {

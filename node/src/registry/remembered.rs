@@ -153,6 +153,15 @@ impl Remembered {
         self.denied.entry(key).or_insert(now).into_value()
     }
 
+    /// Since when the upstream refuses a repository, as far as that was noted.
+    pub(super) fn known_denied(
+        &self,
+        rule: &RuleName,
+        repository: &RepositoryName,
+    ) -> Option<WallTime> {
+        self.denied.get(&(rule.clone(), repository.clone()))
+    }
+
     /// The upstream refuses a repository no longer.
     pub(super) fn allowed(&self, rule: &RuleName, repository: &RepositoryName) {
         self.denied.invalidate(&(rule.clone(), repository.clone()));

@@ -17,7 +17,8 @@ use wire::{digest::Digest, page::Page, reference::Reference, repository::Reposit
 
 pub use self::circuit::{Admission, Circuit};
 use super::{
-    BlobBody, BlobRange, Error, ManifestBody, ManifestHead, Patience, Referrers, TagPage, Upstream,
+    BlobBody, BlobRange, Error, ManifestBody, ManifestHead, Patience, Reach, Referrers, TagPage,
+    Upstream,
 };
 use crate::request::Request;
 
@@ -88,6 +89,10 @@ impl Breaker {
 impl Upstream for Breaker {
     fn name(&self) -> &str {
         self.inner.name()
+    }
+
+    async fn reach(&self) -> Reach {
+        self.inner.reach().await
     }
 
     async fn head_manifest(

@@ -18,7 +18,8 @@ use wire::{
 };
 
 use super::{
-    BlobBody, BlobRange, Error, ManifestBody, ManifestHead, Patience, Referrers, TagPage, Upstream,
+    BlobBody, BlobRange, Error, ManifestBody, ManifestHead, Patience, Reach, Referrers, TagPage,
+    Upstream,
 };
 use crate::request::Request;
 
@@ -190,6 +191,10 @@ impl Budget {
 impl Upstream for Budget {
     fn name(&self) -> &str {
         self.inner.name()
+    }
+
+    async fn reach(&self) -> Reach {
+        self.inner.reach().await
     }
 
     async fn head_manifest(

@@ -26,8 +26,8 @@ use wire::{
 };
 
 use super::{
-    BlobBody, BlobRange, Error, ManifestBody, ManifestHead, Patience, Referrers, TagPage, Upstream,
-    observer::Observer, profile::Profile,
+    BlobBody, BlobRange, Error, ManifestBody, ManifestHead, Patience, Reach, Referrers, TagPage,
+    Upstream, observer::Observer, profile::Profile,
 };
 use crate::request::Request;
 
@@ -37,6 +37,7 @@ mod body;
 mod classify;
 mod list;
 mod manifest;
+mod reach;
 mod redirect;
 mod send;
 #[cfg(test)]
@@ -158,6 +159,10 @@ impl Remote {
 impl Upstream for Remote {
     fn name(&self) -> &str {
         &self.config.name
+    }
+
+    async fn reach(&self) -> Reach {
+        reach::reach(self).await
     }
 
     async fn head_manifest(

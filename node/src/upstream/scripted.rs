@@ -11,7 +11,7 @@ use wire::{digest::Digest, repository::RepositoryName};
 
 pub use self::gate::Gate;
 use self::state::{Content, State};
-use super::{BlobRange, Error, Patience};
+use super::{BlobRange, Error, Patience, Reach};
 use crate::request::Request;
 
 mod answer;
@@ -216,6 +216,11 @@ impl Scripted {
         state.age = age;
         state.cache_status = cache_status.map(str::to_owned);
         state.warning = warning.map(str::to_owned);
+    }
+
+    /// What a look at the way here finds; else that it answers.
+    pub fn seen_as(&self, reach: Reach) {
+        self.lock().reach = Some(reach);
     }
 
     /// Calls of that kind stand still, counted already, until the gate is opened.

@@ -4,7 +4,8 @@ use async_trait::async_trait;
 use wire::{digest::Digest, page::Page, reference::Reference, repository::RepositoryName};
 
 use super::{
-    BlobBody, BlobRange, Error, ManifestBody, ManifestHead, Patience, Referrers, TagPage, Upstream,
+    BlobBody, BlobRange, Error, ManifestBody, ManifestHead, Patience, Reach, Referrers, TagPage,
+    Upstream, reach::Step,
 };
 use crate::request::Request;
 
@@ -27,6 +28,10 @@ impl Unusable {
 impl Upstream for Unusable {
     fn name(&self) -> &str {
         &self.name
+    }
+
+    async fn reach(&self) -> Reach {
+        Reach::blocked(self.name.clone(), Step::Rule, self.error.to_string())
     }
 
     async fn head_manifest(

@@ -14,8 +14,8 @@ use super::{Call, Scripted, State, Verb, lock};
 use crate::{
     request::Request,
     upstream::{
-        BlobBody, BlobRange, Error, ManifestBody, ManifestHead, Patience, Referrers, TagPage,
-        Upstream,
+        BlobBody, BlobRange, Error, ManifestBody, ManifestHead, Patience, Reach, Referrers,
+        TagPage, Upstream,
     },
 };
 
@@ -115,6 +115,15 @@ impl Transfer {
 impl Upstream for Scripted {
     fn name(&self) -> &str {
         &self.name
+    }
+
+    async fn reach(&self) -> Reach {
+        let open = || Reach {
+            at: format!("{}:443", self.name),
+            status: Some(200),
+            ..Reach::default()
+        };
+        self.lock().reach.clone().unwrap_or_else(open)
     }
 
     async fn head_manifest(

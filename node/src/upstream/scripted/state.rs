@@ -6,7 +6,7 @@ use bytes::Bytes;
 use wire::{digest::Digest, reference::Reference, repository::RepositoryName};
 
 use super::{Call, Gate, Verb};
-use crate::upstream::Error;
+use crate::upstream::{Error, Reach};
 
 #[derive(Clone)]
 pub(super) struct Content {
@@ -36,6 +36,7 @@ pub(super) struct State {
     pub(super) age: u64,
     pub(super) cache_status: Option<String>,
     pub(super) warning: Option<String>,
+    pub(super) reach: Option<Reach>,
 }
 
 impl State {
