@@ -40,6 +40,7 @@ use crate::{
 };
 
 mod ask;
+mod examine;
 mod heal;
 mod listen;
 mod observe;
@@ -122,6 +123,7 @@ struct Shared {
     applying: tokio::sync::Mutex<()>,
     recorder: Recorder,
     deliveries: Deliveries,
+    registry: registry::Registry,
     authenticate: authenticate::Authenticate,
     upstreams: Pool,
     fills: Fills,
@@ -228,7 +230,7 @@ pub async fn start(
     let view: Arc<ArcSwapOption<View>> = Arc::default();
     let rim = Arc::new(Http {
         node: config.name.clone(),
-        registry: verbs,
+        registry: verbs.clone(),
         store: store.clone(),
         view: Arc::clone(&view),
         draining: draining.clone(),
@@ -250,6 +252,7 @@ pub async fn start(
         applying: tokio::sync::Mutex::default(),
         recorder,
         deliveries,
+        registry: verbs,
         authenticate,
         upstreams,
         fills,

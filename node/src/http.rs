@@ -44,6 +44,8 @@ pub mod view;
 
 pub use view::View;
 
+pub use error::status;
+
 use observe::Record;
 
 /// Bounds of the rim, each with its way to refuse.

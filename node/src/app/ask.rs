@@ -15,10 +15,6 @@ impl Running {
     ///
     /// # Errors
     /// Why it cannot be answered, as the asker is to see it.
-    #[expect(
-        clippy::unused_async,
-        reason = "the arms that answer from disk and network are async"
-    )]
     pub async fn ask(&self, question: Question) -> Result<Answer, Problem> {
         match question {
             Question::Status => Ok(Answer::Status(Box::new(self.status()))),
@@ -26,8 +22,8 @@ impl Running {
                 self.shared.asked_to_end.cancel();
                 Ok(Answer::Draining)
             }
-            Question::Explain(_)
-            | Question::Doctor { .. }
+            Question::Explain(query) => Ok(Answer::Explain(Box::new(self.explain(&query).await))),
+            Question::Doctor { .. }
             | Question::Pull(_)
             | Question::PullProgress { .. }
             | Question::Holds { .. }

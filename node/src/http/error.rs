@@ -19,7 +19,7 @@ use crate::{registry, store};
 
 /// The status of an error.
 #[must_use]
-pub(super) fn status(error: &registry::Error) -> StatusCode {
+pub fn status(error: &registry::Error) -> StatusCode {
     use registry::Error;
     match error {
         Error::NameUnknown { .. }

@@ -91,7 +91,11 @@ impl Registry {
         let upstream_digest = found.as_ref().and_then(Found::digest);
         let root = here.digest.as_ref().or(upstream_digest.as_ref());
         let stored = match root {
-            Some(root) => self.stored_platforms(query, root, covered.as_ref()).await,
+            Some(root) => {
+                let (repository, asked) = (&query.repository, query.platform.as_ref());
+                self.stored_platforms(repository, root, asked, covered.as_ref())
+                    .await
+            }
             None => Vec::new(),
         };
         let copy = match (root, &covered) {

@@ -1,6 +1,7 @@
 //! Promises of the verbs, over a store in memory and a scripted upstream whose record of calls is the oracle.
 
 mod away;
+mod explain;
 mod isolation;
 mod list;
 mod pull;

@@ -2,12 +2,7 @@
 
 use std::collections::HashSet;
 
-use wire::{
-    api::explain::{Query, Stored},
-    digest::Digest,
-    platform::Platform,
-    repository::RepositoryName,
-};
+use wire::{api::explain::Stored, digest::Digest, platform::Platform, repository::RepositoryName};
 
 use crate::{
     copy::{closure, is_here},
@@ -20,15 +15,15 @@ use crate::{
 const MOST: usize = 256;
 
 impl Registry {
-    /// The platforms of `root`, or the one image that it is.
-    pub(super) async fn stored_platforms(
+    /// The platforms of `root` (only `asked`, if given), or the one image that it is.
+    pub(in crate::registry) async fn stored_platforms(
         &self,
-        query: &Query,
+        repository: &RepositoryName,
         root: &Digest,
+        asked: Option<&Platform>,
         covered: Option<&Covered>,
     ) -> Vec<Stored> {
         let platforms = covered.map(|covered| &covered.active.rule.platforms);
-        let repository = &query.repository;
         let mut found = Vec::new();
         let mut open = vec![(root.clone(), None, true)];
         let mut seen = HashSet::new();
@@ -49,7 +44,7 @@ impl Registry {
             }
             // Taken from the end, so the index's first comes first.
             for child in inner.into_iter().rev() {
-                if is_asked_for(query.platform.as_ref(), child.platform.as_ref()) {
+                if is_asked_for(asked, child.platform.as_ref()) {
                     let wanted = platforms.is_none_or(|all| closure::demanded(child, all));
                     open.push((child.digest.clone(), child.platform.clone(), wanted));
                 }

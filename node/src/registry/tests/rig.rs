@@ -246,6 +246,13 @@ impl Rig {
         self.events().await
     }
 
+    /// What is known of the rule for `mirror/*`.
+    pub(super) fn facts(&self) -> crate::rule::status::Facts {
+        let rules = self.rules.load();
+        let mirror = rules.get(&"mirror".parse().unwrap());
+        mirror.unwrap().state.facts()
+    }
+
     pub(super) fn later(&self, secs: u64) {
         self.clock.advance(Duration::from_secs(secs));
     }

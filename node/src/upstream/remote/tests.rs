@@ -3,6 +3,7 @@
 mod authentication;
 mod fault;
 mod list;
+mod reach;
 mod redirect;
 mod server;
 mod shape;
