@@ -151,6 +151,20 @@ pub async fn start(
     clock: Clock,
     tasks: &Tasks,
 ) -> Result<Running, Error> {
+    start_on(Arc::new(Real), config, slice, clock, tasks).await
+}
+
+/// [`start`] on another disk than the machine's.
+///
+/// # Errors
+/// As those of [`start`].
+pub async fn start_on(
+    files: Arc<dyn Files>,
+    config: Config,
+    slice: Slice,
+    clock: Clock,
+    tasks: &Tasks,
+) -> Result<Running, Error> {
     let tasks = tasks.child(config.name.as_str());
     let own = slice
         .own()
@@ -166,7 +180,6 @@ pub async fn start(
         .path
         .clone()
         .unwrap_or_else(|| config.data_dir.clone());
-    let files: Arc<dyn Files> = Arc::new(Real);
     let (families, settings) = (Families::new(), config.settings.clone());
     let metrics = Metrics::new(&families);
     let store = open_store(

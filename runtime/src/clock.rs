@@ -6,6 +6,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
@@ -26,6 +27,8 @@ struct Manual {
     start: Instant,
     start_wall_ms: i64,
     elapsed: watch::Sender<Duration>,
+    /// By how much somebody has set the wall clock, in milliseconds.
+    set_by: AtomicI64,
 }
 
 /// The time allowed for something is over.
@@ -45,7 +48,17 @@ impl Clock {
             start: read_monotonic(),
             start_wall_ms,
             elapsed: watch::Sender::new(Duration::ZERO),
+            set_by: AtomicI64::new(0),
         })))
+    }
+
+    /// Sets a manual clock's wall time forward or back by so many milliseconds, as people and NTP do; monotonic time does not notice.
+    /// Panics on the system clock.
+    pub fn set_wall(&self, by_ms: i64) {
+        match &self.0 {
+            Source::Manual(manual) => drop(manual.set_by.fetch_add(by_ms, Ordering::SeqCst)),
+            Source::System => unreachable!("only a manual clock can be set"),
+        }
     }
 
     /// Moves a manual clock forward and wakes who slept until then. Panics on the system clock: nobody can move that.
@@ -70,6 +83,7 @@ impl Clock {
             Source::System => read_wall_ms(),
             Source::Manual(manual) => manual
                 .start_wall_ms
+                .saturating_add(manual.set_by.load(Ordering::SeqCst))
                 .saturating_add(millis(*manual.elapsed.borrow())),
         }
     }
@@ -138,6 +152,16 @@ mod tests {
         clock.advance(Duration::from_secs(3_600));
         assert_eq!(clock.wall_ms(), 3_601_000);
         assert_eq!(clock.now() - start, Duration::from_secs(3_600));
+    }
+
+    #[test]
+    fn a_wall_clock_can_be_set_and_monotonic_time_goes_on() {
+        let clock = Clock::manual(1_000_000);
+        let start = clock.now();
+        clock.set_wall(-500_000);
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(clock.wall_ms(), 501_000);
+        assert_eq!(clock.now() - start, Duration::from_secs(1));
     }
 
     #[tokio::test]

@@ -2,19 +2,28 @@
 //!
 //! Who stores content calls these from a bounded blocking pool in the order write, sync, rename, sync the directory; that order is
 //! theirs, this is only the alphabet. A failed `sync` is final for its file: drop it and start again, never sync twice
-//! (`reference/faults.md` 10.1-10.2). `real` is the disk; `failing` wraps it and fails or stops at the n-th call.
+//! (`reference/faults.md` 10.1-10.2). `real` is the disk; `failing` wraps it and fails or stops at the n-th call, `ailing` fails for a
+//! while, `volatile` forgets what was not flushed when its power fails.
 
 use std::fmt::Debug;
 use std::io;
 use std::path::Path;
 
 #[cfg(any(test, feature = "testing"))]
+pub mod ailing;
+#[cfg(any(test, feature = "testing"))]
 pub mod failing;
 pub mod real;
+#[cfg(any(test, feature = "testing"))]
+pub mod volatile;
 
+#[cfg(any(test, feature = "testing"))]
+pub use ailing::{Ailing, Illness};
 #[cfg(any(test, feature = "testing"))]
 pub use failing::{Failing, Fault};
 pub use real::Real;
+#[cfg(any(test, feature = "testing"))]
+pub use volatile::Volatile;
 
 /// Files and directories. Every call blocks; paths are the caller's and must not come from a stranger.
 pub trait Files: Debug + Send + Sync {
