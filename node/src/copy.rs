@@ -235,7 +235,7 @@ impl Copies {
     }
 
     fn now(&self) -> WallTime {
-        WallTime(self.0.clock.wall_ms())
+        WallTime(self.0.clock.steady_ms())
     }
 
     async fn gate(&self, repository: &RepositoryName) -> tokio::sync::MutexGuard<'_, ()> {

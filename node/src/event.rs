@@ -154,8 +154,7 @@ impl Recorder {
         if webhooks.is_empty() {
             return Vec::new();
         }
-        let now = WallTime(self.clock.wall_ms());
-        let event = self.event(action, happening, now);
+        let event = self.event(action, happening, WallTime(self.clock.wall_ms()));
         let key = format!(
             "{}:{}",
             happening.repository,
@@ -166,7 +165,7 @@ impl Recorder {
             key,
             action: action.as_str().to_owned(),
             body: event.to_body(),
-            recorded_at: now,
+            recorded_at: WallTime(self.clock.steady_ms()),
         };
         vec![Op::PutEvent(record, webhooks)]
     }

@@ -297,7 +297,7 @@ impl Fill {
 
 impl Shared {
     fn now(&self) -> WallTime {
-        WallTime(self.clock.wall_ms())
+        WallTime(self.clock.steady_ms())
     }
 
     /// Wrong bytes or a wrong size under a digest: count it, say it, and believe no unverified tail of it for a while.

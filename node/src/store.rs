@@ -314,7 +314,7 @@ impl Store {
     }
 
     fn now(&self) -> WallTime {
-        WallTime(self.0.clock.wall_ms())
+        WallTime(self.0.clock.steady_ms())
     }
 }
 

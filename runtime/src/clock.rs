@@ -1,8 +1,9 @@
 //! The only reader of time. Everything else is handed a `Clock`, or better, a `now`.
 //!
 //! Monotonic time (`now`) is for time-outs, back-off and breakers; wall time (`wall_ms`) is for tokens, certificates, display and
-//! what is stored. A manual clock moves both together, and only when told to: tests of an hour take no time and never sleep. A
-//! manual clock does not move tokio's own timers; code that should be testable sleeps here.
+//! what people see. What is stored to be compared later is steady time (`steady_ms`): wall time that nobody can set while the process
+//! runs. A manual clock moves all together, and only when told to: tests of an hour take no time and never sleep. A manual clock does
+//! not move tokio's own timers; code that should be testable sleeps here.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -18,8 +19,10 @@ pub struct Clock(Source);
 
 #[derive(Clone, Debug)]
 enum Source {
-    System,
-    Manual(Arc<Manual>),
+    /// When it was made, on both clocks.
+    System(Instant, i64),
+    /// And by how much the wall clock had been set when it was made.
+    Manual(Arc<Manual>, i64),
 }
 
 #[derive(Debug)]
@@ -39,60 +42,84 @@ pub struct Elapsed;
 impl Clock {
     /// The machine's clock.
     pub fn system() -> Self {
-        Self(Source::System)
+        Self(Source::System(read_monotonic(), read_wall_ms()))
     }
 
     /// A clock that stands at `start_wall_ms` (milliseconds since 1970) until [`Clock::advance`] moves it.
     pub fn manual(start_wall_ms: i64) -> Self {
-        Self(Source::Manual(Arc::new(Manual {
+        let manual = Manual {
             start: read_monotonic(),
             start_wall_ms,
             elapsed: watch::Sender::new(Duration::ZERO),
             set_by: AtomicI64::new(0),
-        })))
+        };
+        Self(Source::Manual(Arc::new(manual), 0))
     }
 
     /// Sets a manual clock's wall time forward or back by so many milliseconds, as people and NTP do; monotonic time does not notice.
     /// Panics on the system clock.
     pub fn set_wall(&self, by_ms: i64) {
         match &self.0 {
-            Source::Manual(manual) => drop(manual.set_by.fetch_add(by_ms, Ordering::SeqCst)),
-            Source::System => unreachable!("only a manual clock can be set"),
+            Source::Manual(manual, _) => drop(manual.set_by.fetch_add(by_ms, Ordering::SeqCst)),
+            Source::System(..) => unreachable!("only a manual clock can be set"),
         }
     }
 
     /// Moves a manual clock forward and wakes who slept until then. Panics on the system clock: nobody can move that.
     pub fn advance(&self, by: Duration) {
         match &self.0 {
-            Source::Manual(manual) => manual.elapsed.send_modify(|elapsed| *elapsed += by),
-            Source::System => unreachable!("only a manual clock can be advanced"),
+            Source::Manual(manual, _) => manual.elapsed.send_modify(|elapsed| *elapsed += by),
+            Source::System(..) => unreachable!("only a manual clock can be advanced"),
         }
     }
 
     /// Monotonic time. Values of different clocks have nothing to do with each other.
     pub fn now(&self) -> Instant {
         match &self.0 {
-            Source::System => read_monotonic(),
-            Source::Manual(manual) => manual.start + *manual.elapsed.borrow(),
+            Source::System(..) => read_monotonic(),
+            Source::Manual(manual, _) => manual.start + *manual.elapsed.borrow(),
         }
     }
 
     /// Wall time in milliseconds since 1970, negative before.
     pub fn wall_ms(&self) -> i64 {
         match &self.0 {
-            Source::System => read_wall_ms(),
-            Source::Manual(manual) => manual
-                .start_wall_ms
-                .saturating_add(manual.set_by.load(Ordering::SeqCst))
-                .saturating_add(millis(*manual.elapsed.borrow())),
+            Source::System(..) => read_wall_ms(),
+            Source::Manual(manual, _) => manual
+                .unset_ms()
+                .saturating_add(manual.set_by.load(Ordering::SeqCst)),
+        }
+    }
+
+    /// Wall time as it was when this clock was made, moved on by monotonic time: milliseconds since 1970.
+    ///
+    /// For what is stored and compared: whoever sets the wall clock of a running process makes nothing stale, due or fresh by that
+    /// (`reference/faults.md` 10.36, T66). After a restart stored times may lie in the future.
+    pub fn steady_ms(&self) -> i64 {
+        match &self.0 {
+            Source::System(start, wall_ms) => {
+                wall_ms.saturating_add(millis(read_monotonic().saturating_duration_since(*start)))
+            }
+            Source::Manual(manual, set_by) => manual.unset_ms().saturating_add(*set_by),
+        }
+    }
+
+    /// The clock as a process sees it that starts now: its steady time begins at what the wall clock says.
+    pub fn restarted(&self) -> Self {
+        match &self.0 {
+            Source::System(..) => Self::system(),
+            Source::Manual(manual, _) => {
+                let set_by = manual.set_by.load(Ordering::SeqCst);
+                Self(Source::Manual(Arc::clone(manual), set_by))
+            }
         }
     }
 
     /// Returns once `duration` has passed on this clock. Safe to drop.
     pub async fn sleep(&self, duration: Duration) {
         match &self.0 {
-            Source::System => tokio::time::sleep(duration).await,
-            Source::Manual(manual) => {
+            Source::System(..) => tokio::time::sleep(duration).await,
+            Source::Manual(manual, _) => {
                 let mut elapsed = manual.elapsed.subscribe();
                 let until = *elapsed.borrow_and_update() + duration;
                 // Cannot fail: `self` keeps the sender alive.
@@ -112,6 +139,14 @@ impl Clock {
             output = future => Ok(output),
             () = self.sleep(duration) => Err(Elapsed),
         }
+    }
+}
+
+impl Manual {
+    /// Wall time if nobody had ever set it.
+    fn unset_ms(&self) -> i64 {
+        let elapsed = millis(*self.elapsed.borrow());
+        self.start_wall_ms.saturating_add(elapsed)
     }
 }
 
@@ -161,6 +196,8 @@ mod tests {
         clock.set_wall(-500_000);
         clock.advance(Duration::from_secs(1));
         assert_eq!(clock.wall_ms(), 501_000);
+        assert_eq!(clock.steady_ms(), 1_001_000);
+        assert_eq!(clock.restarted().steady_ms(), 501_000);
         assert_eq!(clock.now() - start, Duration::from_secs(1));
     }
 

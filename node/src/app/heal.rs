@@ -130,7 +130,7 @@ impl Shared {
         let _held = self.store.hold(digest);
         let size = bytes.len() as u64;
         keep::keep(&self.store, digest, bytes).await?;
-        let now = WallTime(self.clock.wall_ms());
+        let now = WallTime(self.clock.steady_ms());
         let record = BlobRecord {
             digest: digest.clone(),
             size,

@@ -156,7 +156,7 @@ impl Shared {
             .values(PREFIX)
             .await
             .unwrap_or_default();
-        let now = WallTime(self.clock.wall_ms());
+        let now = WallTime(self.clock.steady_ms());
         let parsed = values.into_iter().filter_map(|(key, value)| {
             let mut facts: Facts = serde_json::from_slice(&value).ok()?;
             // A clock that went back must not make a refusal last for ever.

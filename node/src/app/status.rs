@@ -186,7 +186,7 @@ pub(super) fn status(shared: &Shared) -> NodeStatus {
         shared.slice.load(),
         shared.seen.0.load(),
     );
-    let now = WallTime(shared.clock.wall_ms());
+    let now = WallTime(shared.clock.steady_ms());
     let draining = shared.draining.is_cancelled();
     let mut rules: Vec<RuleStatus> = shared
         .rules
@@ -222,7 +222,7 @@ pub(super) fn status(shared: &Shared) -> NodeStatus {
 
 /// Which rules cannot reach or use their upstream, for `/readyz?verbose`.
 pub(super) fn unwell(shared: &Shared) -> Result<(), String> {
-    let now = WallTime(shared.clock.wall_ms());
+    let now = WallTime(shared.clock.steady_ms());
     let rules = shared.rules.load();
     let unwell: Vec<String> = rules
         .iter()

@@ -179,7 +179,7 @@ async fn run(target: &Target, store: &Store, clock: &Clock, metrics: &Metrics) {
                 return tracing::warn!(webhook = %name, %error, "the outbox cannot be read; trying again");
             }
         };
-        let now = WallTime(clock.wall_ms());
+        let now = WallTime(clock.steady_ms());
         let due = attempt::due(&pending, now, PARALLEL);
         if due.is_empty() {
             break;
@@ -197,7 +197,7 @@ async fn run(target: &Target, store: &Store, clock: &Clock, metrics: &Metrics) {
             return tracing::warn!(webhook = %name, %error, "deliveries cannot be recorded; they will be repeated");
         }
     }
-    let old = WallTime(clock.wall_ms()).minus(KEEP);
+    let old = WallTime(clock.steady_ms()).minus(KEEP);
     if store
         .metadata()
         .deliveries(name, 1)
@@ -221,7 +221,7 @@ async fn send(
     let answer = tokio::time::timeout(DEADLINE, post(target, event))
         .await
         .unwrap_or_else(|_| Err("no answer within 10 s".to_owned()));
-    let now = WallTime(clock.wall_ms());
+    let now = WallTime(clock.steady_ms());
     let after = attempt::after(delivery, event.recorded_at, &answer, now, rand::random());
     let result = match after.state {
         DeliveryState::Delivered => "delivered",

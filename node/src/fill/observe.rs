@@ -12,7 +12,7 @@ use crate::{
 
 /// Notes in the rule's state that its upstream answered, refused, or could not be asked.
 pub(crate) fn observe<T>(active: &ActiveRule, outcome: &Result<T, upstream::Error>, clock: &Clock) {
-    let now = WallTime(clock.wall_ms());
+    let now = WallTime(clock.steady_ms());
     let state = &active.state;
     match outcome {
         Ok(_) => state.answered(now),

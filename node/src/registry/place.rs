@@ -159,7 +159,7 @@ impl Registry {
     }
 
     pub(super) fn now(&self) -> WallTime {
-        WallTime(self.inner.clock.wall_ms())
+        WallTime(self.inner.clock.steady_ms())
     }
 }
 

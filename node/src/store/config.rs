@@ -83,6 +83,8 @@ impl Config {
         }
         let swept = stale::sweep_at_start(&store, store.now(), self.upload_ttl, self.gc).await;
         noted(&store, "recover", swept);
+        let begun = store.0.metadata.commit(vec![Op::Begin(store.now())]).await;
+        noted(&store, "recover", begun);
         noted(&store, "space", collect::look(&store).await);
         self.start(&store, tasks);
         Ok(store)

@@ -188,6 +188,8 @@ impl MemoryCache {
             | Op::DeleteTag(repository, tag) => {
                 places.push(self.place(&Key::Tag(repository.clone(), tag.clone())));
             }
+            // Before anything was remembered.
+            Op::Begin(_) => {}
             // Nothing that is remembered: a manifest's record never changes, and last use is only told to the collector.
             Op::PutBlob(_)
             | Op::Verified(..)

@@ -161,6 +161,19 @@ async fn a_head_by_tag_and_a_get_by_digest_make_the_tags_record() {
     );
 }
 
+/// T66: what was stored is compared with a time that nobody can set.
+#[tokio::test]
+async fn a_wall_clock_that_is_set_back_keeps_no_tag_where_it_was() {
+    let rig = Rig::new();
+    rig.publish("1", "old");
+    rig.get("1").await.unwrap();
+    rig.later(1);
+    rig.clock.set_wall(-30_000);
+    let new = rig.publish("1", "new");
+    assert_eq!(rig.get("1").await.unwrap().digest, new.digest);
+    assert_eq!(rig.tag("1").await.unwrap().current.digest, new.digest);
+}
+
 #[tokio::test]
 async fn a_moved_tag_is_fetched_by_digest_and_the_old_one_stays() {
     let rig = Rig::new();

@@ -34,6 +34,8 @@ where
     content::totals_count_what_is_there(make(OUTBOX).await.as_ref()).await;
     tag::a_later_observation_is_never_replaced(make(OUTBOX).await.as_ref()).await;
     tag::a_check_only_moves_forwards(make(OUTBOX).await.as_ref()).await;
+    tag::a_clock_that_was_ahead_is_forgotten_when_a_process_begins(make(OUTBOX).await.as_ref())
+        .await;
     tag::complete_follows_current(make(OUTBOX).await.as_ref()).await;
     tag::tags_are_listed_in_order(make(OUTBOX).await.as_ref()).await;
     usage::roots_leave_in_the_order_of_last_use(make(OUTBOX).await.as_ref()).await;
@@ -41,8 +43,10 @@ where
     usage::the_least_verified_comes_first(make(OUTBOX).await.as_ref()).await;
     job::there_is_one_job_per_root(make(OUTBOX).await.as_ref()).await;
     job::a_job_finished_for_some_tags_stays_for_the_others(make(OUTBOX).await.as_ref()).await;
+    job::what_waits_is_due_when_a_process_begins(make(OUTBOX).await.as_ref()).await;
     job::uploads_and_values_come_and_go(make(OUTBOX).await.as_ref()).await;
     event::events_are_delivered_in_order(make(OUTBOX).await.as_ref()).await;
+    event::what_waits_is_sent_when_a_process_begins(make(OUTBOX).await.as_ref()).await;
     event::the_outbox_drops_the_oldest(make(5).await.as_ref()).await;
     event::old_deliveries_are_forgotten_but_the_newest(make(OUTBOX).await.as_ref()).await;
 }

@@ -4,7 +4,7 @@
 
 use wire::{digest::Digest, reference::Tag, time::WallTime};
 
-use super::record::{Job, Link, LinkKind, Origin, TagRecord, Version};
+use super::record::{Job, Link, LinkKind, NOT_KNOWN, Origin, TagRecord, Version};
 
 /// The link to store when `new` comes and `old` is there.
 pub(super) fn link(old: Option<Link>, new: Link) -> Link {
@@ -32,7 +32,7 @@ pub(super) fn tag(old: Option<TagRecord>, mut new: TagRecord) -> Option<TagRecor
     if old.observed_at > new.observed_at {
         return None;
     }
-    if old.current.digest == new.current.digest {
+    if old.current.digest == new.current.digest && old.checked_at != NOT_KNOWN {
         new.checked_at = new.checked_at.max(old.checked_at);
     }
     new.complete = new.complete.or(old.complete);
@@ -41,10 +41,23 @@ pub(super) fn tag(old: Option<TagRecord>, mut new: TagRecord) -> Option<TagRecor
 
 /// The tag after a check at `at` that found `digest`; `None` when nothing changes.
 pub(super) fn checked(mut tag: TagRecord, digest: &Digest, at: WallTime) -> Option<TagRecord> {
-    if tag.current.digest != *digest || tag.checked_at >= at {
+    let is_older = tag.checked_at < at || tag.checked_at == NOT_KNOWN;
+    if tag.current.digest != *digest || !is_older {
         return None;
     }
     tag.checked_at = at;
+    Some(tag)
+}
+
+/// The tag when a process begins at `now`; `None` when its times are possible.
+pub(super) fn begun(mut tag: TagRecord, now: WallTime) -> Option<TagRecord> {
+    if tag.observed_at <= now && tag.checked_at <= now {
+        return None;
+    }
+    tag.observed_at = tag.observed_at.min(now);
+    if tag.checked_at > now {
+        tag.checked_at = NOT_KNOWN;
+    }
     Some(tag)
 }
 

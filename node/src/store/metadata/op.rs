@@ -18,6 +18,9 @@ use super::record::{
 /// One change.
 #[derive(Debug, Clone)]
 pub enum Op {
+    /// A process begins, at this time: copy jobs and deliveries that wait are due. What a clock that was ahead wrote about tags
+    /// counts as observed now, and as checked at [`NOT_KNOWN`](super::record::NOT_KNOWN).
+    Begin(WallTime),
     /// A content is stored.
     PutBlob(BlobRecord),
     /// A content is stored no more. Its links stay, so that the next pull fills it again; with the last of them goes what

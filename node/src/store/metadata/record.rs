@@ -33,6 +33,10 @@ pub struct Version {
     pub size: u64,
 }
 
+/// The time of a check that was made by a clock that was ahead: in the future of everybody, so that it counts as never and expires
+/// nothing, until any other time replaces it.
+pub const NOT_KNOWN: WallTime = WallTime(i64::MAX);
+
 /// What a tag means here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TagRecord {

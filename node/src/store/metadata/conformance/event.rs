@@ -35,6 +35,13 @@ fn told(delivery: Delivery) -> Op {
     })
 }
 
+pub(super) async fn what_waits_is_sent_when_a_process_begins(metadata: &dyn Metadata) {
+    commit(metadata, [Op::PutEvent(event(900), vec![webhook("one")])]).await;
+    commit(metadata, [Op::Begin(WallTime(100))]).await;
+    let pending = metadata.pending_events(&webhook("one"), 9).await.unwrap();
+    assert_eq!(pending[0].1.due_at, WallTime(100));
+}
+
 pub(super) async fn events_are_delivered_in_order(metadata: &dyn Metadata) {
     let events: Vec<EventRecord> = (1..=3).map(event).collect();
     let both = vec![webhook("one"), webhook("two")];

@@ -64,6 +64,15 @@ pub(super) async fn a_job_finished_for_some_tags_stays_for_the_others(metadata: 
     commit(metadata, [Op::FinishJob(job.id, Vec::new())]).await;
 }
 
+pub(super) async fn what_waits_is_due_when_a_process_begins(metadata: &dyn Metadata) {
+    let jobs = [job("a", "late", &["v1"], 900), job("a", "due", &["v1"], 5)];
+    commit(metadata, jobs.map(Op::PutJob)).await;
+    commit(metadata, [Op::Begin(WallTime(100))]).await;
+    let jobs = metadata.jobs(9).await.unwrap();
+    let due: Vec<i64> = jobs.iter().map(|job| job.due_at.0).collect();
+    assert_eq!(due, [5, 100]);
+}
+
 pub(super) async fn uploads_and_values_come_and_go(metadata: &dyn Metadata) {
     let upload = |touched| UploadRecord {
         id: Uuid::now_v7(),

@@ -3,7 +3,7 @@
 use wire::time::WallTime;
 
 use super::make::{commit, digest, manifest_link, name, stored_tag, tag, version};
-use crate::store::metadata::{Metadata, Op};
+use crate::store::metadata::{Metadata, Op, record::NOT_KNOWN};
 
 pub(super) async fn a_later_observation_is_never_replaced(metadata: &dyn Metadata) {
     commit(metadata, [Op::PutTag(tag("a", "v1", "new", 20))]).await;
@@ -35,6 +35,30 @@ pub(super) async fn a_check_only_moves_forwards(metadata: &dyn Metadata) {
         WallTime(30),
         "a repeated step takes nothing back"
     );
+}
+
+pub(super) async fn a_clock_that_was_ahead_is_forgotten_when_a_process_begins(
+    metadata: &dyn Metadata,
+) {
+    let mut ahead = tag("a", "ahead", "old", 900);
+    ahead.checked_at = WallTime(950);
+    let right = tag("a", "right", "old", 90);
+    commit(metadata, [Op::PutTag(ahead), Op::PutTag(right.clone())]).await;
+    commit(metadata, [Op::Begin(WallTime(100))]).await;
+    assert_eq!(stored_tag(metadata, "a", "right").await, Some(right));
+    let stored = stored_tag(metadata, "a", "ahead").await.unwrap();
+    assert_eq!(
+        (stored.observed_at, stored.checked_at),
+        (WallTime(100), NOT_KNOWN)
+    );
+    // A check moves it, and so does a move.
+    let check = Op::Checked(name("a"), name("ahead"), digest("old"), WallTime(110));
+    commit(metadata, [check]).await;
+    let stored = stored_tag(metadata, "a", "ahead").await.unwrap();
+    assert_eq!(stored.checked_at, WallTime(110));
+    commit(metadata, [Op::PutTag(tag("a", "ahead", "new", 120))]).await;
+    let stored = stored_tag(metadata, "a", "ahead").await.unwrap();
+    assert_eq!(stored.current, version("new"));
 }
 
 pub(super) async fn complete_follows_current(metadata: &dyn Metadata) {

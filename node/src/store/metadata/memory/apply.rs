@@ -12,6 +12,7 @@ use crate::store::metadata::{
 impl State {
     pub(super) fn apply(&mut self, op: Op) {
         match op {
+            Op::Begin(now) => self.begin(now),
             Op::PutBlob(blob) => {
                 self.blobs.insert(blob.digest.clone(), blob);
             }
@@ -80,6 +81,20 @@ impl State {
             Op::PutValue(key, None) => {
                 self.values.remove(&key);
             }
+        }
+    }
+
+    fn begin(&mut self, now: WallTime) {
+        for tag in self.tags.values_mut() {
+            if let Some(begun) = merge::begun(tag.clone(), now) {
+                *tag = begun;
+            }
+        }
+        for job in self.jobs.values_mut() {
+            job.due_at = job.due_at.min(now);
+        }
+        for delivery in self.deliveries.values_mut() {
+            delivery.due_at = delivery.due_at.min(now);
         }
     }
 

@@ -6,7 +6,7 @@ use runtime::sql::Error;
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 use wire::{digest::Digest, repository::RepositoryName, time::WallTime};
 
-use super::{outbox, query, row};
+use super::{outbox, query, row, rows};
 use crate::store::metadata::{
     BlobRecord, Job, JobId, Link, LinkKind, ManifestRecord, Op, TagRecord, UploadRecord, merge,
 };
@@ -14,6 +14,7 @@ use crate::store::metadata::{
 /// Carries out one op.
 pub(super) fn apply(connection: &Connection, op: Op, outbox: u64) -> Result<(), Error> {
     match op {
+        Op::Begin(now) => begin(connection, now),
         Op::PutBlob(blob) => put_blob(connection, &blob),
         Op::DeleteBlob(digest) => delete_blob(connection, &digest),
         Op::DeleteUnreferenced(digest) => delete_unreferenced(connection, &digest),
@@ -77,6 +78,17 @@ pub(super) fn apply(connection: &Connection, op: Op, outbox: u64) -> Result<(), 
         ),
         Op::PutValue(key, None) => run(connection, "DELETE FROM value WHERE key = ?1", [key]),
     }
+}
+
+fn begin(connection: &Connection, now: WallTime) -> Result<(), Error> {
+    for tag in rows(connection, query::TAGS_AHEAD, [now.0], row::tag)? {
+        set_tag(connection, merge::begun(tag, now))?;
+    }
+    let jobs =
+        "UPDATE job SET due_at = ?1, body = json_set(body, '$.due_at', ?1) WHERE due_at > ?1";
+    run(connection, jobs, [now.0])?;
+    let deliveries = "UPDATE delivery SET due_at = ?1 WHERE state = 0 AND due_at > ?1";
+    run(connection, deliveries, [now.0])
 }
 
 /// One statement without an answer.

@@ -10,6 +10,11 @@ pub(super) const TAG: &str = "SELECT repository, tag, digest, media_type, size, 
     complete_media_type, complete_size, checked_at, observed_at, rule \
     FROM tag WHERE repository = ?1 AND tag = ?2";
 
+/// Those whose times are later than the time, unless that was found out before.
+pub(super) const TAGS_AHEAD: &str = "SELECT repository, tag, digest, media_type, size, complete_digest, \
+    complete_media_type, complete_size, checked_at, observed_at, rule \
+    FROM tag WHERE observed_at > ?1 OR (checked_at > ?1 AND checked_at < 9223372036854775807)";
+
 pub(super) const LINK: &str = "SELECT repository, digest, manifest, complete, rule, created_at, used_at \
     FROM link WHERE repository = ?1 AND digest = ?2";
 
