@@ -20,6 +20,7 @@ mod pull_warm;
 mod range;
 mod resume;
 mod secrets;
+mod simulate;
 mod slow;
 mod stale;
 mod tag_race;

@@ -2,7 +2,8 @@
 //!
 //! Nothing here judges regmesh; the promises are in `it/`. From the bottom up:
 //!
-//! - [`mod@eventually`], [`gate`], [`content`], [`canary`]: waiting without sleeping for luck, bytes without memory, secrets to look for.
+//! - [`mod@eventually`], [`gate`], [`content`], [`canary`], [`chance`]: waiting without sleeping for luck, bytes without memory, secrets to look
+//!   for, numbers from a seed.
 //! - [`server`]: HTTP/1.1 by hand, because a library would refuse to lie; it records every request.
 //! - [`origin`] with [`script`]: the scripted upstream; [`thief`], [`hook`], [`fault_proxy`]: the rest of a hostile world.
 //! - [`image`], [`client`]: fixed images, and a client that checks every digest.
@@ -14,6 +15,7 @@
 
 pub mod bench;
 pub mod canary;
+pub mod chance;
 pub mod client;
 pub mod content;
 pub mod eventually;
@@ -34,6 +36,7 @@ pub mod server;
 pub mod source;
 pub mod thief;
 
+pub use chance::Chance;
 pub use client::Client;
 pub use content::Content;
 pub use eventually::eventually;
