@@ -155,7 +155,7 @@ async fn send_held(
     clock: &Clock,
     metrics: &Metrics,
 ) {
-    let now = WallTime(clock.wall_ms());
+    let now = WallTime(clock.steady_ms());
     for (event, delivery) in recorder.held.due(&target.webhook.name, now) {
         let Some(put) = recorder.held.record(event.id) else {
             continue;
