@@ -6,7 +6,7 @@
 //! missing), `job` (when to try again), `commit` (what changes).
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     hash::{DefaultHasher, Hash, Hasher},
     sync::{
         Arc, Mutex, PoisonError,
@@ -44,6 +44,7 @@ mod stall;
 #[cfg(test)]
 mod tests;
 mod transfer;
+mod widen;
 mod worker;
 
 pub(crate) use gather::is_here;
@@ -134,6 +135,8 @@ struct Inner {
     /// Jobs that the store let down, and arrivals that it did not take.
     stalls: stall::Stalls,
     owed: owed::Owed,
+    /// What the copies of each rule take along, as far as it was caught up with.
+    scopes: Mutex<HashMap<RuleName, widen::Scope>>,
     /// Reading what is there and changing it accordingly is one step for a repository.
     gates: Vec<tokio::sync::Mutex<()>>,
     queue: AtomicUsize,
@@ -166,6 +169,7 @@ impl Config {
             running: Mutex::default(),
             stalls: stall::Stalls::default(),
             owed: owed::Owed::default(),
+            scopes: Mutex::default(),
             gates: (0..GATES).map(|_| tokio::sync::Mutex::default()).collect(),
             queue: AtomicUsize::new(0),
             next_due: AtomicI64::new(i64::MIN),
@@ -177,6 +181,12 @@ impl Config {
                 let worker = worker.clone();
                 async move { worker.turn().await }
             });
+        let widener = copies.clone();
+        let every = Duration::from_secs(5);
+        let _ = Reconciler::new("copy-scope", every).start(&tasks, &clock, move || {
+            let widener = widener.clone();
+            async move { widener.widen().await }
+        });
         let payer = copies.clone();
         let _ =
             Reconciler::new("copy-owed", Duration::from_secs(1)).start(&tasks, &clock, move || {
@@ -232,6 +242,10 @@ impl Copies {
         self.0.next_due.store(i64::MIN, Ordering::SeqCst);
         let nudge = self.0.nudge.lock().unwrap_or_else(PoisonError::into_inner);
         nudge.iter().for_each(Nudge::nudge);
+    }
+
+    fn scopes(&self) -> std::sync::MutexGuard<'_, HashMap<RuleName, widen::Scope>> {
+        self.0.scopes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn now(&self) -> WallTime {

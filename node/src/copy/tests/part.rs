@@ -1,12 +1,19 @@
 //! Which parts a copy fetches, and at what price.
 
-use serde_json::json;
-use topology::model::rule::{Platforms, Referrers};
-use wire::{digest::Digest, manifest, media_type::OCI_MANIFEST};
+use std::sync::Arc;
 
-use super::world::Node;
+use serde_json::json;
+use topology::model::rule::{Platforms, Referrers, Rule};
+use wire::{
+    digest::Digest,
+    manifest,
+    media_type::{OCI_INDEX, OCI_MANIFEST},
+};
+
+use super::world::{Node, again};
 use crate::{
     fill::world::{app, noise, other, read_all, within},
+    rule::{ActiveRule, Rules},
     upstream::{self, scripted::Verb},
 };
 
@@ -149,4 +156,46 @@ async fn referrers_come_with_the_image_and_their_absence_does_not_hold_it_up() {
         3,
         "the image twice and the signature once, whatever was repeated"
     );
+}
+
+#[tokio::test]
+async fn a_rule_that_is_widened_brings_what_its_copies_lack_without_a_client() {
+    let mut node = Node::new();
+    let amd = node.image("x", &[b"a"]);
+    let arm = node.image("y", &[b"b"]);
+    let index = node.index(&[(&amd, "linux/amd64"), (&arm, "linux/arm64")]);
+    node.tag("1", &index);
+    let signature = node.push("signature", &[b"s"], Some(&amd));
+    let list = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [
+        {"mediaType": OCI_MANIFEST, "digest": signature, "size": 1},
+    ]});
+    let upstream = &node.world.upstream;
+    upstream.refer("team/app", &amd, list.to_string());
+    node.copies.widen().await;
+    node.pull("1").await;
+    node.pull(amd.as_str()).await;
+    node.settle().await;
+    assert!(!node.is_complete(&arm).await);
+    // The same scope again, in another process: nothing to do.
+    node.restart().await;
+    node.copies.widen().await;
+    assert!(node.jobs().await.is_empty());
+    let wide = Rule {
+        platforms: Platforms::All,
+        referrers: Referrers::WithImage,
+        ..(*node.world.active.rule).clone()
+    };
+    let wide = ActiveRule {
+        rule: Arc::new(wide),
+        ..again(&node.world.active)
+    };
+    node.rules.store(Arc::new(Rules::new(vec![wide])));
+    node.until(async || {
+        node.copies.widen().await;
+        node.is_complete(&arm).await && node.is_complete(&signature).await
+    })
+    .await;
+    node.settle().await;
+    assert_eq!(node.served("1").await, Some(index));
+    assert_eq!(node.events().await.len(), 5, "one for each manifest more");
 }
