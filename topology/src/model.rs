@@ -11,6 +11,8 @@ use wire::{
     secret_ref::SecretRef,
 };
 
+use crate::value;
+
 pub mod credential;
 pub mod identity;
 pub mod network;
@@ -114,6 +116,16 @@ pub enum IssuerKeys {
 }
 
 impl Topology {
+    /// Whether the registry at `host`, outside the mesh, is asked over plain http: because the document says `insecure`, or
+    /// because it is loopback and no authorities are named for it, which would mean TLS there too.
+    #[must_use]
+    pub fn is_plain_http(&self, host: &str) -> bool {
+        let settings = self.upstreams.get(host);
+        let insecure = settings.is_some_and(|upstream| upstream.insecure);
+        let trusted = settings.is_some_and(|upstream| upstream.ca.is_some());
+        insecure || (!trusted && value::is_loopback(value::without_port(host)))
+    }
+
     /// The node of that name, with the rules in force on it.
     #[must_use]
     pub fn node(&self, name: &NodeName) -> Option<&Node> {

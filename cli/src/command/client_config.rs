@@ -4,7 +4,7 @@
 //! had without it. Facts about the clients: `reference/clients-and-peers.md` 1.4.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
     fs,
     path::{Path, PathBuf},
@@ -128,8 +128,9 @@ fn containerd(node: &Node, topology: &Topology) -> Vec<File> {
     };
     let mirrors = hosts(node, topology).into_iter().map(|host| {
         let server = if host == "docker.io" { "registry-1.docker.io" } else { &host };
+        let scheme = if topology.is_plain_http(&host) { "http" } else { "https" };
         let content = format!(
-            "server = \"https://{server}\"\n\n[host.\"{}\"]\n  capabilities = [\"pull\", \"resolve\"]\n  dial_timeout = \"500ms\"\n",
+            "server = \"{scheme}://{server}\"\n\n[host.\"{}\"]\n  capabilities = [\"pull\", \"resolve\"]\n  dial_timeout = \"500ms\"\n",
             node.endpoint
         );
         File { path: format!("/etc/containerd/certs.d/{host}/hosts.toml"), content }
@@ -137,7 +138,8 @@ fn containerd(node: &Node, topology: &Topology) -> Vec<File> {
     std::iter::once(own).chain(mirrors).collect()
 }
 
-/// podman and CRI-O put a prefix before the path: a mirror for each rule, the longest prefix wins.
+/// podman and CRI-O put a prefix before the path: one entry for each prefix, since they refuse a second one, with a mirror for
+/// each rule that serves it; the longest prefix wins.
 fn registries_conf(node: &Node, topology: &Topology) -> File {
     let insecure = !node.endpoint.secure;
     let server = node.endpoint.login_server();
@@ -148,26 +150,23 @@ fn registries_conf(node: &Node, topology: &Topology) -> File {
             "[[registry]]\nlocation = \"{server}\"\ninsecure = true\n\n"
         );
     }
-    for Mirrored {
-        host,
-        source,
-        target,
-    } in mirrored(node, topology)
-    {
-        let join = |a: &str, b: &str| {
-            if b.is_empty() {
-                a.to_owned()
-            } else {
-                format!("{a}/{b}")
-            }
-        };
-        let (prefix, location) = (join(&host, &source), join(&server, &target));
+    for ((host, prefix), locations) in by_prefix(mirrored(node, topology)) {
         let _ = write!(
             content,
-            "[[registry]]\nprefix = \"{prefix}\"\nlocation = \"{prefix}\"\n\n[[registry.mirror]]\nlocation = \"{location}\"\n"
+            "[[registry]]\nprefix = \"{prefix}\"\nlocation = \"{prefix}\"\n"
         );
-        if insecure {
+        if topology.is_plain_http(&host) {
             content.push_str("insecure = true\n");
+        }
+        for target in locations {
+            let location = join(&server, &target);
+            let _ = write!(
+                content,
+                "\n[[registry.mirror]]\nlocation = \"{location}\"\n"
+            );
+            if insecure {
+                content.push_str("insecure = true\n");
+            }
         }
         content.push('\n');
     }
@@ -177,6 +176,32 @@ fn registries_conf(node: &Node, topology: &Topology) -> File {
             node.name
         ),
         content,
+    }
+}
+
+/// The host and the whole prefix with the paths that mirror it, in the order of the rules, each once.
+fn by_prefix(mirrored: Vec<Mirrored>) -> BTreeMap<(String, String), Vec<String>> {
+    let mut prefixes: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
+    for Mirrored {
+        host,
+        source,
+        target,
+    } in mirrored
+    {
+        let prefix = join(&host, &source);
+        let targets = prefixes.entry((host, prefix)).or_default();
+        if !targets.contains(&target) {
+            targets.push(target);
+        }
+    }
+    prefixes
+}
+
+fn join(a: &str, b: &str) -> String {
+    if b.is_empty() {
+        a.to_owned()
+    } else {
+        format!("{a}/{b}")
     }
 }
 
@@ -241,4 +266,104 @@ fn merged(path: &Path, ours: &str) -> anyhow::Result<String> {
         }
     }
     Ok(serde_json::to_string_pretty(&all)? + "\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOPOLOGY: &str = "
+version: 1
+mesh: t
+nodes:
+  hub: {endpoint: 'http://127.0.0.1:5001'}
+upstreams:
+  plain.corp.example: {insecure: true}
+rules:
+  first: {on: hub, source: docker.io/library/*, target: library/*}
+  second: {on: hub, source: docker.io/library/*, target: hub/*}
+  third: {on: hub, source: ghcr.io/acme/app, target: app}
+  corp: {on: hub, source: plain.corp.example/*, target: corp/*}
+  near: {on: hub, source: 'localhost:5000/team/*', target: near/*}
+";
+
+    fn made(client: impl Fn(&Node, &Topology) -> Vec<File>) -> Vec<File> {
+        let files = [("t.yaml".to_owned(), TOPOLOGY.to_owned())];
+        let topology = topology::load(&files).unwrap().topology;
+        let node = topology.node(&"hub".parse().unwrap()).unwrap();
+        client(node, &topology)
+    }
+
+    #[test]
+    fn podman_gets_one_entry_for_each_prefix_with_every_mirror_of_it() {
+        let files = made(|node, topology| vec![registries_conf(node, topology)]);
+        let expected = r#"[[registry]]
+location = "127.0.0.1:5001"
+insecure = true
+
+[[registry]]
+prefix = "docker.io/library"
+location = "docker.io/library"
+
+[[registry.mirror]]
+location = "127.0.0.1:5001/library"
+insecure = true
+
+[[registry.mirror]]
+location = "127.0.0.1:5001/hub"
+insecure = true
+
+[[registry]]
+prefix = "ghcr.io/acme/app"
+location = "ghcr.io/acme/app"
+
+[[registry.mirror]]
+location = "127.0.0.1:5001/app"
+insecure = true
+
+[[registry]]
+prefix = "localhost:5000/team"
+location = "localhost:5000/team"
+insecure = true
+
+[[registry.mirror]]
+location = "127.0.0.1:5001/near"
+insecure = true
+
+[[registry]]
+prefix = "plain.corp.example"
+location = "plain.corp.example"
+insecure = true
+
+[[registry.mirror]]
+location = "127.0.0.1:5001/corp"
+insecure = true
+
+"#;
+        assert_eq!(files[0].content, expected);
+    }
+
+    #[test]
+    fn containerd_asks_a_plain_registry_plainly_when_the_node_is_away() {
+        let files = made(containerd);
+        let servers: Vec<(&str, &str)> = files
+            .iter()
+            .map(|file| {
+                let folder = file.path.trim_start_matches("/etc/containerd/certs.d/");
+                let first = file.content.lines().next().unwrap();
+                (folder.trim_end_matches("/hosts.toml"), first)
+            })
+            .collect();
+        let expected = [
+            ("127.0.0.1:5001", r#"server = "http://127.0.0.1:5001""#),
+            ("docker.io", r#"server = "https://registry-1.docker.io""#),
+            ("ghcr.io", r#"server = "https://ghcr.io""#),
+            ("localhost:5000", r#"server = "http://localhost:5000""#),
+            (
+                "plain.corp.example",
+                r#"server = "http://plain.corp.example""#,
+            ),
+        ];
+        assert_eq!(servers, expected);
+    }
 }

@@ -5,7 +5,7 @@
 
 use identity::authenticator::realm::{Origin, Policy};
 use topology::model::{self, Rule, Topology, rule::UpstreamRef};
-use url::{Host, Url};
+use url::Url;
 
 use crate::upstream::{
     Error,
@@ -44,11 +44,7 @@ pub(super) fn target(rule: &Rule, topology: &Topology) -> Result<Target, Error> 
         UpstreamRef::Host(host) => {
             let profile = profile::of(host);
             let at = profile.api_host.clone().unwrap_or_else(|| host.clone());
-            let settings = topology.upstreams.get(host);
-            let insecure = settings.is_some_and(|u| u.insecure);
-            // Who names authorities for a loopback host means TLS there too.
-            let plain_loopback = is_loopback(&at) && settings.is_none_or(|u| u.ca.is_none());
-            let scheme = if insecure || plain_loopback {
+            let scheme = if topology.is_plain_http(host) {
                 "http"
             } else {
                 "https"
@@ -89,18 +85,6 @@ fn named(upstream: &Origin, declared: &[String]) -> Vec<String> {
     std::iter::once(upstream.host.clone())
         .chain(declared)
         .collect()
-}
-
-fn is_loopback(host: &str) -> bool {
-    let Ok(url) = Url::parse(&format!("http://{host}")) else {
-        return false;
-    };
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        Some(Host::Ipv4(v4)) => v4.is_loopback(),
-        Some(Host::Ipv6(v6)) => v6.is_loopback(),
-        None => false,
-    }
 }
 
 #[cfg(test)]
