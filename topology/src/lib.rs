@@ -1,12 +1,14 @@
 //! The topology document, and every rule that makes one valid. Pure: text in, values out; reads no file and no clock.
 //!
-//! Text -> `yaml` -> `read` -> `document` -> `merge` -> `validate` -> `model`. `resolve`, `slice` and `change` work on the model.
+//! Text -> `yaml` -> `read` -> `document` -> `merge` -> `validate` -> `model`. `resolve`, `slice` and `change` work on the model; `edit` on one
+//! resource of a document.
 //! `load` does it for what people write, `load_slice` for what the control plane sends to a node, which may come from a newer
 //! release. Every problem is found in one go and stands alone (`problem`).
 #![warn(missing_docs)]
 
 pub mod change;
 pub mod document;
+pub mod edit;
 pub mod glob;
 mod merge;
 pub mod model;

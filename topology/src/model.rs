@@ -7,8 +7,10 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use wire::{
     assignment::{Assignee, Assignment},
+    digest::Digest,
     name::{AccountName, CredentialName, IdentityName, IssuerName, MeshName, NodeName},
     secret_ref::SecretRef,
+    time::WallTime,
 };
 
 use crate::value;
@@ -72,6 +74,19 @@ pub struct SliceOf {
     pub node: NodeName,
     /// How far that node is from its root.
     pub tier: u8,
+    /// Digests that the node refuses, with what contains them.
+    pub recalls: BTreeMap<Digest, Recall>,
+    /// Certificates of these nodes that began before the time are worth nothing.
+    pub revoked: BTreeMap<NodeName, WallTime>,
+}
+
+/// Why and since when a digest is refused.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Recall {
+    /// Shown to whoever is refused; empty when a newer release says it in a way that is not understood here.
+    pub reason: String,
+    /// Since when; 1970 when that is not understood here.
+    pub at: WallTime,
 }
 
 /// Where the control plane is.

@@ -3,7 +3,7 @@
 //! A node applies what it understands and reports the rest, except where guessing could open something: in `access`,
 //! `identities`, `issuers` and `credentials` the entry with the unknown key is left out, and so is what depends on it; a
 //! `network` cannot be left out without opening the node, so there the whole slice is refused and the last good one stays in
-//! force. Source: the last paragraph of `spec/topology.md`.
+//! force. A recall is in force whatever it says besides (`document/slice.rs`). Source: the last paragraph of `spec/topology.md`.
 
 use std::collections::BTreeSet;
 

@@ -7,6 +7,7 @@
 use std::fmt;
 
 use serde::Serialize;
+use wire::api::problem::DocumentProblem;
 
 use crate::place::{Place, Sources};
 
@@ -104,6 +105,26 @@ impl fmt::Display for Problem {
 }
 
 impl std::error::Error for Problem {}
+
+impl From<&Problem> for DocumentProblem {
+    fn from(problem: &Problem) -> Self {
+        let place = |number: usize| Some(number as u64).filter(|_| problem.line > 0);
+        let text = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+        Self {
+            code: problem.code.to_owned(),
+            severity: match problem.severity {
+                Severity::Error => "error".to_owned(),
+                Severity::Warning => "warning".to_owned(),
+            },
+            message: problem.message.clone(),
+            advice: text(&problem.advice),
+            file: text(&problem.file),
+            line: place(problem.line),
+            column: place(problem.column),
+            rendered: Some(problem.render(false)),
+        }
+    }
+}
 
 /// A problem before its place has been turned into file, line and excerpt.
 #[derive(Debug, Clone)]

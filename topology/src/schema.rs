@@ -16,8 +16,9 @@ pub fn schema() -> Value {
         properties.remove("slice");
     }
     if let Some(definitions) = schema.get_mut("definitions").and_then(Value::as_object_mut) {
-        definitions.remove("Slice");
-        definitions.remove("Origin");
+        for only_in_slices in ["Slice", "Origin", "Recall"] {
+            definitions.remove(only_in_slices);
+        }
     }
     schema
 }

@@ -12,13 +12,15 @@ use std::{
 
 use wire::{
     assignment::{Assignee, Assignment},
+    digest::Digest,
     name::{AccountName, CredentialName, IdentityName, IssuerName, NodeName},
+    time::WallTime,
 };
 
 use crate::{
-    document::{Document, Entries, Selector, Slice, slice::Origin, value::OneOrMany},
+    document::{self, Document, Entries, Selector, Slice, slice::Origin, value::OneOrMany},
     model::{
-        Node, Topology,
+        Node, Recall, Topology,
         identity::IdentityKind,
         rule::{Authentication, UpstreamRef},
     },
@@ -46,6 +48,18 @@ pub(crate) fn key(name: impl ToString) -> At<String> {
 /// The slice of node `name`; `None` when there is no such node. `load_slice` reads its text.
 #[must_use]
 pub fn slice(topology: &Topology, name: &NodeName) -> Option<Document> {
+    slice_with(topology, name, &BTreeMap::new(), &BTreeMap::new())
+}
+
+/// The slice of node `name` with what was decided beside the topology: digests that every node refuses, and nodes whose
+/// certificates that began before the time are worth nothing.
+#[must_use]
+pub fn slice_with(
+    topology: &Topology,
+    name: &NodeName,
+    recalls: &BTreeMap<Digest, Recall>,
+    revoked: &BTreeMap<NodeName, WallTime>,
+) -> Option<Document> {
     let own = topology.nodes.get(name)?;
     let on = Selector::Names(OneOrMany::One(key(name)));
     let needs = Needs::of(topology, own);
@@ -91,7 +105,13 @@ pub fn slice(topology: &Topology, name: &NodeName) -> Option<Document> {
         webhooks: (own.webhooks.iter())
             .map(|own| (key(&own.name), webhook(own, on.clone())))
             .collect(),
-        slice: Some(At::made(facts(topology, own))),
+        slice: Some(At::made(Slice {
+            recalls: recalls.iter().map(recall).collect(),
+            revoked: (revoked.iter())
+                .map(|(name, since)| (key(name), key(since)))
+                .collect(),
+            ..facts(topology, own)
+        })),
     })
 }
 
@@ -166,6 +186,14 @@ impl Needs {
     }
 }
 
+fn recall((digest, recall): (&Digest, &Recall)) -> (At<String>, document::slice::Recall) {
+    let written = document::slice::Recall {
+        reason: text(&recall.reason),
+        at: text(recall.at),
+    };
+    (key(digest), written)
+}
+
 fn facts(topology: &Topology, node: &Node) -> Slice {
     let to_nodes =
         (node.rules.iter()).filter(|rule| matches!(rule.source.upstream, UpstreamRef::Node(_)));
@@ -181,5 +209,6 @@ fn facts(topology: &Topology, node: &Node) -> Slice {
                 (key(&rule.name), ends.collect())
             })
             .collect(),
+        ..Slice::default()
     }
 }

@@ -18,6 +18,7 @@ use crate::{
 mod access;
 mod authentication;
 mod behaviour;
+mod beside;
 mod identity;
 mod node;
 mod origin;
@@ -121,5 +122,7 @@ fn slice_of(mesh: &Mesh<'_>, findings: &mut Findings) -> Option<SliceOf> {
             .tier
             .and_then(|tier| u8::try_from(tier.value).ok())
             .unwrap_or(1),
+        recalls: beside::recalls(slice, findings),
+        revoked: beside::revoked(slice, findings),
     })
 }

@@ -1,6 +1,7 @@
 //! What a node is given of a mesh, and what an older node makes of a slice from a newer release.
 
 use topology::{Loaded, load, load_slice};
+use wire::time::WallTime;
 
 const MESH: &str = r#"
 mesh: contoso
@@ -190,4 +191,81 @@ fn a_network_with_a_newer_key_refuses_the_whole_slice() {
             .iter()
             .any(|p| p.code == "unknown-key" && p.is_error())
     );
+}
+
+const DIGEST: &str = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+
+fn with_beside() -> String {
+    let recall = topology::model::Recall {
+        reason: "CVE: \"xz\" – don't\nrun".to_owned(),
+        at: WallTime(1_700_000_000_123),
+    };
+    let recalls = [(DIGEST.parse().expect("a digest"), recall)].into();
+    let revoked = [("mid".parse().expect("a name"), WallTime(1_700_000_000_456))].into();
+    let leaf = "leaf".parse().expect("a name");
+    let slice = topology::slice::slice_with(&mesh().topology, &leaf, &recalls, &revoked);
+    slice.expect("a slice").to_yaml().expect("YAML")
+}
+
+#[test]
+fn a_slice_brings_recalls_and_revocations() {
+    let loaded = load_slice("slice", &with_beside()).expect("valid");
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+    let slice = loaded.topology.slice.expect("the section");
+    let recall = &slice.recalls[&DIGEST.parse().expect("a digest")];
+    assert_eq!(recall.reason, "CVE: \"xz\" – don't\nrun");
+    assert_eq!(recall.at, WallTime(1_700_000_000_123));
+    let mid = "mid".parse().expect("a name");
+    assert_eq!(slice.revoked[&mid], WallTime(1_700_000_000_456));
+    let without = load_slice("slice", &slice_of("leaf")).expect("valid");
+    let without = without.topology.slice.expect("the section");
+    assert!(without.recalls.is_empty() && without.revoked.is_empty());
+}
+
+#[test]
+fn a_recall_that_a_newer_release_wrote_otherwise_is_in_force() {
+    let written = with_beside();
+    let begin = written.find(DIGEST).expect("the recall") - 1;
+    let end = written.find("revoked:").expect("what follows");
+    let indent = "      ";
+    let key = format!("\"{DIGEST}\"");
+    let cases = [
+        format!("{key}:\n{indent}reason: bad\n{indent}until: 2030-01-01\n  "),
+        format!("{key}:\n{indent}reason: {{en: bad, de: schlecht}}\n{indent}at: soon\n  "),
+        format!("{key}:\n{indent}- bad\n  "),
+        format!("{key}: bad\n  "),
+        format!("{key}:\n  "),
+        format!("{key}: {{}}\n    blake9:0000: {{reason: unknown}}\n  "),
+    ];
+    for recall in cases {
+        let text = format!("{}{recall}{}", &written[..begin], &written[end..]);
+        let loaded = load_slice("slice", &text).unwrap_or_else(|p| panic!("{text}\n{p:#?}"));
+        let slice = loaded.topology.slice.expect("the section");
+        let digests: Vec<&str> = slice.recalls.keys().map(|digest| digest.as_str()).collect();
+        assert_eq!(digests, [DIGEST], "{text}");
+        assert!(loaded.warnings.iter().all(|p| p.code == "unknown-key"));
+        let told = !loaded.warnings.is_empty();
+        assert!(
+            told || recall.ends_with(":\n  "),
+            "said to the operator: {text}"
+        );
+    }
+}
+
+#[test]
+fn a_revocation_that_cannot_be_read_refuses_the_slice() {
+    let text = with_beside().replace("2023-11-14T22:13:20.456Z", "soon");
+    let problems = load_slice("slice", &text).expect_err("never guessed about");
+    assert!(
+        problems
+            .iter()
+            .any(|p| p.code == "wrong-type" && p.is_error())
+    );
+}
+
+#[test]
+fn people_do_not_write_recalls() {
+    let text = format!("{MESH}\nslice: {{node: hub, tier: 1, recalls: {{}}}}\n");
+    let problems = load(&[("a.yaml".to_owned(), text)]).expect_err("refused");
+    assert!(problems.iter().any(|p| p.code == "unknown-key"));
 }

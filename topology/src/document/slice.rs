@@ -1,7 +1,22 @@
-//! `slice`: what a node must know that follows from parts of the mesh which are not in its slice.
+//! `slice`: what a node must know that follows from parts of the mesh which are not in its slice, and what was decided beside the
+//! topology: recalls and revocations.
+//!
+//! A recall is read in whatever shape a newer release gave it: what counts is the digest, and a node that does not understand the
+//! rest refuses it all the same.
+
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::{Entries, Text};
-use crate::{place::At, read::section::section};
+use crate::{
+    place::At,
+    problem::{Code, Finding},
+    read::{
+        Read, Reading,
+        section::{is_absent, section},
+    },
+    yaml::{Value, Yaml},
+};
 
 section! {
     /// Written by the control plane into slices only.
@@ -12,6 +27,10 @@ section! {
         tier: Option<At<u64>> = "tier", required;
         /// For each rule towards a node: where its chain of upstreams ends.
         origins: Entries<Vec<Origin>> = "origins";
+        /// Digests that are refused, with what contains them.
+        recalls: Entries<Recall> = "recalls";
+        /// Certificates of these nodes that began before the time (RFC 3339) are worth nothing.
+        revoked: Entries<At<String>> = "revoked";
     }
 }
 
@@ -23,4 +42,57 @@ section! {
         /// The same repositories at the rule's own upstream.
         via: Text = "via", required;
     }
+}
+
+/// Why and since when a digest is refused.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Recall {
+    /// Shown to whoever is refused.
+    #[serde(skip_serializing_if = "is_absent")]
+    pub reason: Text,
+    /// Since when, RFC 3339.
+    #[serde(skip_serializing_if = "is_absent")]
+    pub at: Text,
+}
+
+impl Read for Recall {
+    /// Never `None`: a recall that is not understood is in force.
+    fn read(node: &Yaml, reading: &mut Reading<'_>) -> Option<Self> {
+        let mut recall = Self::default();
+        let Value::Map(entries) = &node.value else {
+            odd(
+                node,
+                "this recall says more than this node understands",
+                reading,
+            );
+            return Some(recall);
+        };
+        for (key, value) in entries {
+            match (key.value.as_str(), &value.value) {
+                ("reason", Value::Scalar { text, .. }) => recall.reason = at(value, text),
+                ("at", Value::Scalar { text, .. }) => recall.at = at(value, text),
+                (key, _) => odd(
+                    value,
+                    &format!("`{key}` of a recall is not understood by this node"),
+                    reading,
+                ),
+            }
+        }
+        Some(recall)
+    }
+}
+
+fn at(node: &Yaml, text: &str) -> Text {
+    Some(At {
+        value: text.to_owned(),
+        place: node.place,
+    })
+}
+
+fn odd(node: &Yaml, message: &str, reading: &mut Reading<'_>) {
+    reading.findings.push(
+        Finding::warning(Code::UnknownKey, node.place, message)
+            .advice("the digest is refused all the same; upgrade this node"),
+    );
 }
