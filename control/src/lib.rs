@@ -1,8 +1,11 @@
-//! The control plane, as far as one process needs it: it holds the topology in force, numbers its generations and cuts slices.
+//! The control plane: it holds what the mesh should be, numbers its generations and cuts each node's slice.
 //!
-//! `regmesh up` and `regmesh node --topology` stand on it today; distribution over the network, enrolment, issuing and the API
-//! join it with the next release.
+//! - [`state`]: what must not be lost, and the databases that keep it. Calls none of the others.
+//! - [`publish`]: every change of the topology, recalls and revocations becomes the next generation or nothing.
+//! - [`sign_in`]: the admin token, accounts, sessions.
+//! - [`fixed`]: a topology of files in one process, without any of that.
 
+pub mod fixed;
 pub mod publish;
 pub mod sign_in;
 pub mod state;

@@ -5,7 +5,7 @@
 //! `conformance`. What is secret here (keys) comes in sealed by `crate::seal`, with a key that is not in the database.
 //! Source: `spec/control-plane.md` "State".
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -17,6 +17,15 @@ use wire::{
     name::NodeName,
     time::WallTime,
 };
+
+mod admit;
+#[cfg(any(test, feature = "testing"))]
+pub mod conformance;
+#[cfg(any(test, feature = "testing"))]
+pub mod memory;
+
+/// How long a join token that ended is remembered, so that who comes late is told why.
+const KEEP_TOKENS: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// What the mesh should be: the topology as people wrote it, and what was decided beside it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -74,6 +83,27 @@ pub struct Publish {
     pub audit: Vec<NewEntry>,
 }
 
+impl Publish {
+    /// Whether it goes on top of `newest`.
+    fn check(&self, newest: Generation) -> Result<(), Error> {
+        if newest == self.after && self.generation > newest {
+            return Ok(());
+        }
+        Err(Error::Moved { newest })
+    }
+
+    /// The generation, and what the audit log says of it.
+    fn split(self) -> (Published, Vec<NewEntry>) {
+        let published = Published {
+            generation: self.generation,
+            at: self.at,
+            by: self.by,
+            desired: self.desired,
+        };
+        (published, self.audit)
+    }
+}
+
 /// An audit entry before it has its number.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewEntry {
@@ -93,6 +123,22 @@ pub struct NewEntry {
     pub generation: Option<Generation>,
     /// Why it was refused, when it was.
     pub refused: Option<String>,
+}
+
+impl NewEntry {
+    fn numbered(self, sequence: u64) -> audit::Entry {
+        audit::Entry {
+            sequence,
+            at: self.at,
+            who: self.who,
+            action: self.action,
+            target: self.target,
+            before: self.before,
+            after: self.after,
+            generation: self.generation,
+            refused: self.refused,
+        }
+    }
 }
 
 /// Which entries of a growing list are wanted.
@@ -158,7 +204,7 @@ pub struct Reported {
 pub struct News {
     /// The newest generation.
     pub generation: Generation,
-    /// Counts up when an instance was shut out or a node revoked.
+    /// Counts up when an instance was shut out or forgotten; what is revoked comes with a generation.
     pub revocations: u64,
     /// Counts up when events were added.
     pub events: u64,
@@ -242,7 +288,8 @@ pub trait State: Send + Sync + 'static {
     /// Keeps a join token.
     async fn put_join_token(&self, token: JoinToken, audit: NewEntry) -> Result<(), Error>;
     /// Uses a join token once for `instance` (or, without a hash, enrols on other proof). An instance that enrols again with the same
-    /// id and node gets the next counter. Expired tokens are swept.
+    /// id and node gets the next counter; one that was shut out stays out and must come with a new id. The entry is recorded when the
+    /// instance was let in. Tokens that ended are remembered for a week, for the reason.
     async fn enrol(
         &self,
         hash: Option<String>,
@@ -250,8 +297,9 @@ pub trait State: Send + Sync + 'static {
         now: WallTime,
         audit: NewEntry,
     ) -> Result<Admitted, Error>;
-    /// Gives the instance its next certificate. `presented` is the counter it came with; the one before the last is accepted once, for
-    /// an answer that was lost on the way, when it comes with the public key of the last request (`key`, SHA-256 hex).
+    /// Gives the instance its next certificate. `presented` is the counter it came with; the one before the last is accepted, for an
+    /// answer that was lost on the way, when it comes with the public key of the last request (`key`, SHA-256 hex). A greater one than
+    /// was given is accepted: this database was restored. The entry is recorded when something changed, with `refused` for a copy.
     async fn renew(
         &self,
         node: &NodeName,
@@ -265,14 +313,14 @@ pub trait State: Send + Sync + 'static {
     async fn shut_out(&self, instance: &str, reason: &str, audit: NewEntry) -> Result<(), Error>;
     /// Every enrolled instance.
     async fn instances(&self) -> Result<Vec<Instance>, Error>;
-    /// Forgets the instances of a node.
+    /// Forgets a node: its instances, join tokens, reports and history.
     async fn forget(&self, node: &NodeName) -> Result<(), Error>;
 
     /// Writes what instances said last, replacing what they said before.
     async fn put_reported(&self, reported: Vec<Reported>) -> Result<(), Error>;
     /// What every instance said last.
     async fn reported(&self) -> Result<Vec<Reported>, Error>;
-    /// Adds points to the history and forgets those before `keep_from`.
+    /// Adds points to the history, one for each node and time, and forgets those before `keep_from`.
     async fn add_history(
         &self,
         points: Vec<(NodeName, HistoryPoint)>,
@@ -281,7 +329,7 @@ pub trait State: Send + Sync + 'static {
     /// The history of a node, oldest first.
     async fn history(&self, node: &NodeName, since: WallTime) -> Result<Vec<HistoryPoint>, Error>;
 
-    /// Adds events; one whose webhook event id is known is left out. Keeps the newest `keep`.
+    /// Adds events with sequences of its own; one whose webhook event id is known is left out. Keeps the newest `keep`.
     async fn add_events(&self, events: Vec<event::Entry>, keep: u64) -> Result<(), Error>;
     /// Part of the events.
     async fn events(&self, part: Part) -> Result<Vec<event::Entry>, Error>;

@@ -4,7 +4,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::Context;
-use control::publish::Publisher;
+use control::fixed::Fixed;
 use node::{app, settings::Settings};
 use runtime::{clock::Clock, tasks::Tasks};
 use serde::Serialize;
@@ -72,9 +72,9 @@ pub async fn run(up: args::Up, global: args::Global) -> anyhow::Result<Exit> {
 ///
 /// # Errors
 /// With every problem of the topology.
-pub fn publish(paths: &[PathBuf], global: &args::Global) -> anyhow::Result<Publisher> {
+pub fn publish(paths: &[PathBuf], global: &args::Global) -> anyhow::Result<Fixed> {
     let loaded = load(paths, global)?;
-    Ok(Publisher::new(loaded))
+    Ok(Fixed::new(loaded))
 }
 
 fn load(paths: &[PathBuf], global: &args::Global) -> anyhow::Result<Topology> {
@@ -106,7 +106,7 @@ pub fn check(files: &[(String, String)], global: &args::Global) -> anyhow::Resul
 }
 
 pub(super) async fn reload(
-    publisher: &Publisher,
+    publisher: &Fixed,
     paths: &[PathBuf],
     running: &[app::Running],
     global: &args::Global,

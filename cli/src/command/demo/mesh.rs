@@ -152,11 +152,11 @@ impl Mesh {
     }
 }
 
-fn topology(yaml: &str) -> anyhow::Result<control::publish::Publisher> {
+fn topology(yaml: &str) -> anyhow::Result<control::fixed::Fixed> {
     let files = [("demo.yaml".to_owned(), yaml.to_owned())];
     let loaded = topology::load(&files)
         .map_err(|problems| anyhow::anyhow!("the demo's topology is not valid: {problems:?}"))?;
-    Ok(control::publish::Publisher::new(loaded.topology))
+    Ok(control::fixed::Fixed::new(loaded.topology))
 }
 
 /// The sum of a family's series that have this label, from the metrics' text.
