@@ -9,7 +9,7 @@ use std::{
     io,
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
     time::Duration,
 };
 
@@ -40,16 +40,23 @@ use crate::{
 };
 
 mod ask;
+pub mod contact;
 mod examine;
 mod heal;
 mod listen;
 mod observe;
+mod offer;
+mod report;
 mod slice;
 mod status;
 mod tokens;
 
+pub use contact::Contact;
 pub use listen::Defaults;
 pub use slice::Slice;
+
+/// How long what runs in the background gets to end.
+const LAST_TASKS: Duration = Duration::from_secs(2);
 
 /// What a node is started with, beside its slice.
 #[derive(Debug, Clone)]
@@ -66,6 +73,17 @@ pub struct Config {
     pub defaults: Defaults,
     /// The numbers.
     pub settings: Settings,
+}
+
+/// What a node is started with by its agent.
+#[derive(Debug, Clone)]
+pub struct Joined {
+    /// Whether the control plane is there.
+    pub contact: Contact,
+    /// What was found damaged before it started; shown in its status.
+    pub warned: Vec<String>,
+    /// The disk.
+    pub files: Arc<dyn Files>,
 }
 
 /// Why a node does not start.
@@ -134,6 +152,13 @@ struct Shared {
     clock: Clock,
     tasks: Tasks,
     draining: CancellationToken,
+    contact: Contact,
+    /// What was damaged before it started.
+    warned: Vec<String>,
+    started: offer::Started,
+    /// Why nothing is served any more.
+    closed: OnceLock<String>,
+    started_at_ms: i64,
     /// Cancelled when the control plane asked for a drain.
     asked_to_end: CancellationToken,
     seen: status::Seen,
@@ -144,7 +169,7 @@ struct Shared {
 /// Starts a node on its first slice. It is ready when this returns.
 ///
 /// # Errors
-/// When its directory, keys, certificate or an address cannot be used.
+/// When its directory, keys, certificate or an address cannot be used; nothing of it then runs on.
 pub async fn start(
     config: Config,
     slice: Slice,
@@ -165,21 +190,53 @@ pub async fn start_on(
     clock: Clock,
     tasks: &Tasks,
 ) -> Result<Running, Error> {
+    let joined = Joined {
+        contact: Contact::alone(clock.clone()),
+        warned: Vec::new(),
+        files,
+    };
+    start_joined(config, joined, slice, clock, tasks).await
+}
+
+/// [`start`] for a node that has a control plane.
+///
+/// # Errors
+/// As those of [`start`].
+pub async fn start_joined(
+    config: Config,
+    joined: Joined,
+    slice: Slice,
+    clock: Clock,
+    tasks: &Tasks,
+) -> Result<Running, Error> {
     let tasks = tasks.child(config.name.as_str());
+    let started = build(config, joined, slice, clock, &tasks).await;
+    if started.is_err() {
+        tasks.drain(LAST_TASKS).await;
+    }
+    started
+}
+
+async fn build(
+    config: Config,
+    joined: Joined,
+    slice: Slice,
+    clock: Clock,
+    tasks: &Tasks,
+) -> Result<Running, Error> {
     let own = slice
         .own()
         .ok_or_else(|| Error::NoSuchNode(config.name.clone()))?
         .clone();
-    if own.storage.blobs.is_some() || own.storage.metadata.is_some() {
-        return Err(Error::Unsupported(
-            "this release stores in local files and SQLite only: leave out storage.blobs and storage.metadata",
-        ));
+    if offer::unsupported(&own).is_some() {
+        return Err(Error::Unsupported(offer::LOCAL_ONLY));
     }
     let path = own
         .storage
         .path
         .clone()
         .unwrap_or_else(|| config.data_dir.clone());
+    let files = Arc::clone(&joined.files);
     let (families, settings) = (Families::new(), config.settings.clone());
     let metrics = Metrics::new(&families);
     let store = open_store(
@@ -188,18 +245,18 @@ pub async fn start_on(
         &settings,
         Arc::clone(&files),
         &clock,
-        &tasks,
+        tasks,
     )
     .await?;
     let keys =
         sign::Keys::open(files.as_ref(), &path.join("token-keys.json")).map_err(Error::Keys)?;
     let secrets = Secrets::of_process();
-    let sessions = Sessions::build(Arc::clone(store.metadata()), &clock, &tasks);
+    let sessions = Sessions::build(Arc::clone(store.metadata()), &clock, tasks);
     let authenticate = authenticate::Config {
         keys: Arc::new(keys),
         refresh: sessions,
     }
-    .build(tokens::resolve(&secrets), &clock, &tasks)
+    .build(tokens::resolve(&secrets), &clock, tasks)
     .map_err(Error::Authenticate)?;
     let recorder = Recorder::new(
         slice.topology.mesh.clone(),
@@ -207,14 +264,14 @@ pub async fn start_on(
         clock.clone(),
     );
     let rules: Arc<ArcSwap<Rules>> = Arc::default();
-    let fills = observe::fills(&settings, &metrics).build(store.clone(), clock.clone(), &tasks);
+    let fills = observe::fills(&settings, &metrics).build(store.clone(), clock.clone(), tasks);
     let copies = observe::copies(&settings, &metrics).build(
         store.clone(),
         fills.clone(),
         Arc::clone(&rules),
         recorder.clone(),
         clock.clone(),
-        &tasks,
+        tasks,
     );
     let verbs = registry::Config {
         mesh: slice.topology.mesh.clone(),
@@ -228,7 +285,7 @@ pub async fn start_on(
         Arc::clone(&rules),
         recorder.clone(),
         clock.clone(),
-        &tasks,
+        tasks,
     );
     let deliveries = Deliveries::new(
         store.clone(),
@@ -236,9 +293,9 @@ pub async fn start_on(
         clock.clone(),
         metrics.clone(),
         secrets.clone(),
-        &tasks,
+        tasks,
     );
-    let upstreams = observe::upstreams(&settings, &metrics, &config.name, &secrets, &clock, &tasks);
+    let upstreams = observe::upstreams(&settings, &metrics, &config.name, &secrets, &clock, tasks);
     let draining = CancellationToken::new();
     let view: Arc<ArcSwapOption<View>> = Arc::default();
     let rim = Arc::new(Http {
@@ -273,12 +330,22 @@ pub async fn start_on(
         metrics,
         families,
         settings,
-        clock,
         tasks: tasks.clone(),
         draining,
+        contact: joined.contact,
+        warned: joined.warned,
+        started: offer::Started {
+            own: own.clone(),
+            listen: config.listen.is_some(),
+            admin: config.admin.is_some(),
+            defaults: config.defaults,
+        },
+        closed: OnceLock::new(),
+        started_at_ms: clock.wall_ms(),
         asked_to_end: CancellationToken::new(),
         seen: status::Seen::default(),
         kept: Mutex::default(),
+        clock,
     });
     shared.apply(slice).await;
     status::start(&shared);
@@ -355,6 +422,22 @@ impl Running {
         self.shared.apply(slice).await;
     }
 
+    /// Serves nothing from now on, and says why: whoever decides about this node has shut it out. What is stored stays; transfers
+    /// under way end as they would.
+    pub fn close(&self, why: &str) {
+        if self.shared.closed.set(why.to_owned()).is_ok() {
+            tracing::error!(node = %self.shared.name, why, "this node serves nothing any more");
+            self.shared.view.store(None);
+            self.shared.rules.store(Arc::default());
+        }
+    }
+
+    /// The generation in force.
+    #[must_use]
+    pub fn generation(&self) -> wire::generation::Generation {
+        self.shared.slice.load().generation
+    }
+
     /// What `/status` shows.
     #[must_use]
     pub fn status(&self) -> wire::api::status::NodeStatus {
@@ -400,7 +483,7 @@ impl Running {
     pub async fn drain(&self, timeout: Duration) {
         self.shared.draining.cancel();
         self.listeners.drain(timeout).await;
-        self.shared.tasks.drain(Duration::from_secs(2)).await;
+        self.shared.tasks.drain(LAST_TASKS).await;
         self.shared.keep_facts().await;
     }
 }

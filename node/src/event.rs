@@ -5,7 +5,10 @@
 //! is recorded: a subscription made later hears of what comes later. Source: `spec/pull-through.md` "Events",
 //! `spec/operations.md` "Webhooks".
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use arc_swap::ArcSwap;
 use runtime::clock::Clock;
@@ -45,6 +48,8 @@ pub struct Recorder {
     node: NodeName,
     clock: Clock,
     subscriptions: Arc<ArcSwap<Vec<Subscription>>>,
+    /// Whether events are told to the control plane, whoever subscribed.
+    reported: Arc<AtomicBool>,
     news: Arc<watch::Sender<()>>,
     held: Arc<held::Held>,
 }
@@ -81,6 +86,7 @@ impl Recorder {
             node,
             clock,
             subscriptions: Arc::default(),
+            reported: Arc::default(),
             news: Arc::new(watch::channel(()).0),
             held: Arc::default(),
         }
@@ -89,6 +95,11 @@ impl Recorder {
     /// Replaces all subscriptions.
     pub fn subscribe(&self, subscriptions: Vec<Subscription>) {
         self.subscriptions.store(Arc::new(subscriptions));
+    }
+
+    /// From now on the control plane is told of every event, so that one nobody subscribed to is recorded as well.
+    pub fn report(&self) {
+        self.reported.store(true, Ordering::Relaxed);
     }
 
     /// A manifest was stored, under a tag or under none.
@@ -147,11 +158,12 @@ impl Recorder {
         )
     }
 
-    /// The operations that record one event for everyone who wants it; none when nobody does.
+    /// The operations that record one event for everyone who wants it; none when nobody does. An event without a webhook leaves nothing
+    /// in the outbox.
     #[must_use]
     pub fn record(&self, action: Action, happening: &Happening<'_>) -> Vec<Op> {
         let webhooks = self.wanted_by(action, happening.repository, happening.tag);
-        if webhooks.is_empty() {
+        if webhooks.is_empty() && !self.reported.load(Ordering::Relaxed) {
             return Vec::new();
         }
         let event = self.event(action, happening, WallTime(self.clock.wall_ms()));
@@ -287,6 +299,14 @@ mod tests {
         );
         assert_eq!(pushed(&recorder(vec![gate("team/a:1")]), None).len(), 0);
         assert_eq!(pushed(&recorder(Vec::new()), None).len(), 0);
+    }
+
+    #[test]
+    fn what_nobody_subscribed_to_is_recorded_for_the_control_plane_alone() {
+        let recorder = recorder(Vec::new());
+        recorder.report();
+        let ops = pushed(&recorder, None);
+        assert!(matches!(&ops[..], [Op::PutEvent(_, webhooks)] if webhooks.is_empty()));
     }
 
     #[test]

@@ -60,6 +60,8 @@ pub struct Metrics {
     pub config_generation: Gauge<0>,
     /// `regmesh_config_applied_timestamp_seconds`
     pub config_applied: Gauge<0>,
+    /// `regmesh_control_connected`: 0 or 1; absent on a node that has no control plane, so that nobody misses one.
+    pub control_connected: Gauge<0>,
 }
 
 impl Metrics {
@@ -184,6 +186,11 @@ impl Metrics {
             config_applied: r.gauge(
                 "regmesh_config_applied_timestamp_seconds",
                 "When it was applied.",
+                [],
+            ),
+            control_connected: r.gauge(
+                "regmesh_control_connected",
+                "Whether the control plane is connected.",
                 [],
             ),
         }

@@ -23,11 +23,12 @@ mod collect;
 mod config;
 pub mod error;
 mod evict;
+mod feed;
 mod health;
 mod holds;
 mod memory_cache;
 pub mod metadata;
-mod recover;
+pub(crate) mod recover;
 mod repair;
 mod scrub;
 mod space;
@@ -43,6 +44,7 @@ pub use repair::Damage;
 pub use space::Reservation;
 
 use blob::{Blobs, Content};
+use feed::Feed;
 use health::Health;
 use holds::Holds;
 use memory_cache::{CachedBlobs, CachedMetadata, Key, MemoryCache, Value};
@@ -74,6 +76,7 @@ struct Inner {
     used: Used,
     lately: scrub::Lately,
     evicted: Evicted,
+    feed: Arc<Feed>,
     clock: Clock,
     readers: Limit,
     /// Cancelled once the store's owner ends.
@@ -118,10 +121,12 @@ impl Parts {
         let (holds, cache) = (Holds::default(), MemoryCache::new(self.memory_cache_bytes));
         let tasks = self.tasks.child("store");
         let ending = tasks.token();
+        let feed = Arc::new(Feed::default());
         let metadata: Arc<dyn Metadata> = Arc::new(CachedMetadata::new(
             Arc::clone(&self.metadata),
             cache.clone(),
             holds.clone(),
+            Arc::clone(&feed),
             tasks.clone(),
         ));
         let repair = Arc::new(Repair::new(
@@ -144,6 +149,7 @@ impl Parts {
             used: Used::default(),
             lately: scrub::Lately::default(),
             evicted: Evicted::default(),
+            feed,
             clock: self.clock,
             readers: Limit::new("store_readers", READERS),
             ending,
@@ -206,7 +212,13 @@ impl Store {
     pub fn used(&self, repository: &RepositoryName, digest: &Digest) {
         if self.0.used.note(repository, digest) {
             self.0.lately.note(digest);
+            self.0.feed.used(digest, self.now());
         }
+    }
+
+    /// What reports tell of this store.
+    pub(crate) fn feed(&self) -> &Feed {
+        &self.0.feed
     }
 
     /// Notes that `op` failed: the store counts as degraded until a real write passes again. That it is closed while its owner

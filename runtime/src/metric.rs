@@ -138,6 +138,20 @@ impl<const N: usize> Counter<N> {
         self.0.with_label_values(&labels).get()
     }
 
+    /// The sum over the series whose label `name` has a value that `counts`.
+    pub fn total(&self, name: &str, counts: impl Fn(&str) -> bool) -> u64 {
+        let families = self.0.collect();
+        let series = families.iter().flat_map(|family| family.get_metric());
+        let counted = series.filter(|series| {
+            let mut labels = series.get_label().iter();
+            labels.any(|label| label.name() == name && counts(label.value()))
+        });
+        // Whole numbers up to 2^53 are exact.
+        counted
+            .map(|series| series.get_counter().get_value() as u64)
+            .sum()
+    }
+
     /// One series of the family, to keep where counting is hot.
     pub fn series(&self, labels: [&str; N]) -> Series {
         Series(self.0.with_label_values(&labels))
@@ -209,6 +223,18 @@ mod tests {
         ] {
             assert!(text.lines().any(|found| found == line), "{line} in {text}");
         }
+    }
+
+    #[test]
+    fn a_total_adds_up_the_series_whose_label_counts() {
+        let family = Registry::new().counter("requests", "x", ["kind", "outcome"]);
+        family.add(["manifest", "hit"], 2);
+        family.add(["blob", "hit"], 3);
+        family.add(["blob", "error"], 5);
+        assert_eq!(family.total("outcome", |outcome| outcome == "hit"), 5);
+        assert_eq!(family.total("kind", |kind| kind == "blob"), 8);
+        assert_eq!(family.total("kind", |_| true), 10);
+        assert_eq!(family.total("nothing", |_| true), 0);
     }
 
     #[test]

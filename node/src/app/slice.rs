@@ -32,6 +32,8 @@ pub struct Slice {
     pub node: NodeName,
     /// Valid by construction.
     pub topology: Arc<Topology>,
+    /// Keys of a newer release, and what was left out because of them.
+    pub newer: Vec<String>,
 }
 
 impl Slice {
@@ -49,10 +51,15 @@ impl Slice {
         for warning in &loaded.warnings {
             tracing::debug!(%node, %warning, "in the slice");
         }
+        let newer = (loaded.warnings.iter())
+            .filter(|warning| warning.code == "unknown-key")
+            .map(|warning| format!("{}; {}", warning.message, warning.advice))
+            .collect();
         Ok(Self {
             generation,
             node,
             topology: Arc::new(loaded.topology),
+            newer,
         })
     }
 
@@ -67,6 +74,9 @@ impl Shared {
     /// Puts a slice in force, unless it is older than the one that is.
     pub(super) async fn apply(self: &Arc<Self>, slice: Slice) {
         let _one_at_a_time = self.applying.lock().await;
+        if self.closed.get().is_some() {
+            return;
+        }
         let in_force = self.view.load().as_ref().map(|view| view.generation);
         if in_force.is_some_and(|current| slice.generation < current) {
             tracing::warn!(node = %self.name, generation = %slice.generation, "an older generation was offered and refused");
@@ -88,12 +98,14 @@ impl Shared {
         }
         let previous = self.view.load_full();
         let accounts = &slice.topology.accounts;
-        let access = Arc::new(Access::new(
+        let max_offline = (slice.topology.control.as_ref()).and_then(|control| control.max_offline);
+        let access = Access::new(
             own,
             accounts,
             &self.authenticate,
             previous.as_deref().map(|view| &*view.access),
-        ));
+        );
+        let access = Arc::new(access.ending(max_offline, &self.contact));
         access.warm().await;
         let view = View {
             generation: slice.generation,

@@ -3,7 +3,11 @@
 //! What only the database knows (bytes, queues) is looked up once a second by a reconciler and kept; rules are shown as they
 //! are at the moment of asking.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use runtime::{metric::Counter, reconcile::Reconciler};
@@ -14,7 +18,7 @@ use wire::{
     time::WallTime,
 };
 
-use super::Shared;
+use super::{Shared, offer};
 use crate::{
     rule::{Status, describe::describe, status},
     store::metadata::Totals,
@@ -32,6 +36,8 @@ struct Snapshot {
     last_error: Option<LastError>,
 }
 
+/// How many keys of a newer release are told of.
+const NEWER: usize = 20;
 /// How many copy jobs are looked at for what is failing.
 const JOBS: usize = 1000;
 
@@ -142,6 +148,12 @@ fn gauges(shared: &Shared) {
     metrics
         .fills_in_flight
         .set([], shared.fills.in_flight() as f64);
+    match shared.contact.is_connected() {
+        Some(connected) => metrics
+            .control_connected
+            .set([], f64::from(u8::from(connected))),
+        None => metrics.control_connected.remove([]),
+    }
     metrics
         .copy_queue_length
         .set([], shared.copies.queue_length() as f64);
@@ -216,8 +228,45 @@ pub(super) fn status(shared: &Shared) -> NodeStatus {
             last_error: seen.last_error.clone(),
         },
         webhooks: seen.webhooks.clone(),
-        warnings: Vec::new(),
+        warnings: warnings(shared),
     }
+}
+
+fn warnings(shared: &Shared) -> Vec<String> {
+    let slice = shared.slice.load();
+    let mut warnings = shared.warned.clone();
+    warnings.extend(shared.closed.get().cloned());
+    warnings.extend(
+        slice
+            .own()
+            .map(|own| offer::restarts(&shared.started, own))
+            .unwrap_or_default(),
+    );
+    warnings.extend(slice.newer.iter().take(NEWER).cloned());
+    warnings
+}
+
+/// What changes here is told to the control plane at once, and not with the next report: a number that differs when it did.
+pub(super) fn fingerprint(shared: &Shared) -> u64 {
+    let now = WallTime(shared.clock.steady_ms());
+    let rules = shared.rules.load();
+    // A sum, because the rules come in no order.
+    let rules = rules.iter().fold(0_u64, |sum, active| {
+        let status = status::status(active.rule.enabled, &active.state.facts(), now);
+        sum.wrapping_add(hashed(&(
+            &active.rule.name,
+            std::mem::discriminant(&status),
+        )))
+    });
+    let degraded = shared.store.degraded();
+    let generation = shared.slice.load().generation;
+    hashed(&(rules, degraded, generation, shared.draining.is_cancelled()))
+}
+
+fn hashed(what: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    what.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Which rules cannot reach or use their upstream, for `/readyz?verbose`.

@@ -10,7 +10,7 @@ use std::{net::IpAddr, sync::Arc};
 use http::{HeaderMap, HeaderValue, header};
 use identity::{
     authenticate::{Caller, Credentials, Origin},
-    decide,
+    decide::{self, Decision},
     error::{Error, Refused as Wrong},
     principal::Principal,
 };
@@ -75,11 +75,18 @@ async fn by(
 ) -> Result<Admitted, Box<Refused>> {
     let origin = access.origin(peer, headers)?;
     let needs = route.needs();
-    let caller = caller(access, headers, origin)
+    let mut caller = caller(access, headers, origin)
         .await
         .map_err(|error| refused(access, &needs, &error))?;
+    let cut_off = access.cut_off().filter(|_| caller.principal.is_known());
+    if cut_off.is_some() {
+        caller.principal = Principal::Anonymous;
+    }
     let bound = caller.bound.as_deref();
     let decision = decide::decide(&caller.principal, &needs, &access.assignments, bound);
+    if let (Some(away), false) = (cut_off, decision == Decision::Allow) {
+        return Err(refused::cut_off(away));
+    }
     if let Some(refused) = answer(access, &needs, &caller, decision) {
         return Err(refused);
     }

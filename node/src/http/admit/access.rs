@@ -6,6 +6,7 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr},
+    time::Duration,
 };
 
 use http::HeaderMap;
@@ -20,6 +21,7 @@ use topology::model::Node;
 use wire::{name::AccountName, scope::Scope, secret_ref::SecretRef};
 
 use super::Refused;
+use crate::app::Contact;
 
 pub(super) const FORWARDED_FOR: &str = "x-forwarded-for";
 
@@ -34,6 +36,8 @@ pub struct Access {
     pub(in crate::http) authenticate: Authenticate,
     network: Policy,
     accounts: Accounts,
+    /// For how long grants to somebody known outlive the last contact with the control plane.
+    ending: Option<(Duration, Contact)>,
 }
 
 impl Access {
@@ -53,7 +57,21 @@ impl Access {
             authenticate: authenticate.clone(),
             network: policy(&node.network),
             accounts: Accounts::new(accounts, previous.map(|previous| &previous.accounts)),
+            ending: None,
         }
+    }
+
+    /// The same, but what is granted to somebody known ends when the control plane has been away for longer than `max_offline`.
+    #[must_use]
+    pub fn ending(mut self, max_offline: Option<Duration>, contact: &Contact) -> Self {
+        self.ending = max_offline.map(|most| (most, contact.clone()));
+        self
+    }
+
+    /// For how long the control plane has been away, when that is too long for more than anonymous access.
+    pub(super) fn cut_off(&self) -> Option<Duration> {
+        let (most, contact) = self.ending.as_ref()?;
+        contact.away_for().filter(|away| away > most)
     }
 
     /// Reads and hashes the accounts' passwords beforehand; says so where one cannot be read.

@@ -26,6 +26,8 @@ use super::{super::error, Access};
 
 /// When to come back if something of ours could not be read.
 const RETRY: Duration = Duration::from_secs(5);
+/// When to come back to a node that was cut off for too long.
+const CUT_OFF: Duration = Duration::from_secs(30);
 
 /// Not the bare "authentication required" of docker-registry: docker takes that, without a detail, for an error of the moment, and
 /// tries a push again for 50 seconds.
@@ -112,6 +114,20 @@ pub(in crate::http) fn unavailable(
         error,
         challenge: None,
         retry_after: Some(RETRY),
+    })
+}
+
+/// Whether the caller still has the right cannot be asked (`control.maxOffline`): no answer about them, and none about what is here.
+pub(super) fn cut_off(away: Duration) -> Box<Refused> {
+    let message = format!(
+        "this node has not reached its control plane for {} s; until it does, it grants only what anonymous callers may do (control.maxOffline)",
+        away.as_secs()
+    );
+    Box::new(Refused {
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        error: OciError::new(Code::Unavailable, message),
+        challenge: None,
+        retry_after: Some(CUT_OFF),
     })
 }
 

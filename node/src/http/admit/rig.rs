@@ -61,7 +61,7 @@ pub(in crate::http) fn access(
     Access::new(&node(roles, network), &accounts, authenticate, None)
 }
 
-fn roles(anonymous: bool) -> Vec<Assignment> {
+pub(in crate::http) fn roles(anonymous: bool) -> Vec<Assignment> {
     let give =
         |role, account: &str| assign(role, Assignee::Account(account.parse().unwrap()), "team/*");
     let mut roles = vec![

@@ -491,3 +491,50 @@ async fn only_the_known_may_force_a_check_and_the_catalog_shows_what_is_readable
     assert!(admitted.may_see(&"team/a".parse().unwrap()));
     assert!(!admitted.may_see(&"secret/a".parse().unwrap()));
 }
+
+#[tokio::test]
+async fn cut_off_for_longer_than_allowed_only_what_is_anonymous_is_granted() {
+    let rig = rig(true);
+    let contact = crate::app::Contact::alone(rig.clock.clone());
+    contact.away(Duration::from_secs(50));
+    let made = access(
+        &rig.authenticate,
+        &roles(true),
+        topology::model::Network::default(),
+    );
+    let access = Arc::new(made.ending(Some(Duration::from_secs(60)), &contact));
+    let own = basic("reader", "reader-password");
+    let pull = |repository: &str| route("GET", &format!("/v2/{repository}/manifests/latest"));
+    let asked = async |headers: &HeaderMap, route: &Route| {
+        let answer = by(&access, Some(&peer("192.0.2.7")), headers, route).await;
+        answer
+            .map(|admitted| admitted.principal)
+            .map_err(|refused| {
+                assert_eq!(
+                    refused.retry_after.is_some(),
+                    refused.status == StatusCode::SERVICE_UNAVAILABLE
+                );
+                refused.status
+            })
+    };
+    let known = asked(&own, &pull("team/a")).await.unwrap();
+    assert!(known.is_known(), "not away for long enough");
+
+    rig.clock.advance(Duration::from_secs(20));
+    let cases = [
+        (&own, "team/a", Err(StatusCode::SERVICE_UNAVAILABLE)),
+        (&own, "open/a", Ok(Principal::Anonymous)),
+        (&HeaderMap::new(), "open/a", Ok(Principal::Anonymous)),
+        (&HeaderMap::new(), "team/a", Err(StatusCode::UNAUTHORIZED)),
+    ];
+    for (headers, repository, expected) in cases {
+        assert_eq!(
+            asked(headers, &pull(repository)).await,
+            expected,
+            "{repository}"
+        );
+    }
+
+    contact.connected();
+    assert!(asked(&own, &pull("team/a")).await.is_ok(), "back again");
+}

@@ -13,6 +13,7 @@ use wire::{
 use super::{Key, MemoryCache, Value};
 use crate::store::{
     Error,
+    feed::Feed,
     holds::Holds,
     metadata::{
         BlobRecord, Delivery, EventRecord, Job, Link, ManifestRecord, Metadata, Op, TagRecord,
@@ -25,6 +26,7 @@ pub(crate) struct CachedMetadata {
     inner: Arc<dyn Metadata>,
     cache: MemoryCache,
     holds: Holds,
+    feed: Arc<Feed>,
     tasks: Tasks,
 }
 
@@ -33,12 +35,14 @@ impl CachedMetadata {
         inner: Arc<dyn Metadata>,
         cache: MemoryCache,
         holds: Holds,
+        feed: Arc<Feed>,
         tasks: Tasks,
     ) -> Self {
         Self {
             inner,
             cache,
             holds,
+            feed,
             tasks,
         }
     }
@@ -216,10 +220,14 @@ impl Metadata for CachedMetadata {
 
     async fn commit(&self, ops: Vec<Op>) -> Result<(), Error> {
         let (inner, cache) = (Arc::clone(&self.inner), self.cache.clone());
+        let feed = Arc::clone(&self.feed);
         let run = self.tasks.spawn("commit", async move {
-            let touched = cache.touched_by(&ops);
+            let (touched, events) = (cache.touched_by(&ops), feed.of(&ops));
             let result = inner.commit(ops).await;
             cache.moved(&touched);
+            if result.is_ok() {
+                feed.committed(events);
+            }
             result
         });
         run.await.unwrap_or(Err(Error::Closed))
