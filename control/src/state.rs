@@ -23,6 +23,9 @@ mod admit;
 pub mod conformance;
 #[cfg(any(test, feature = "testing"))]
 pub mod memory;
+mod sql;
+pub mod sqlite;
+mod stored;
 
 /// How long a join token that ended is remembered, so that who comes late is told why.
 const KEEP_TOKENS: Duration = Duration::from_secs(7 * 24 * 3600);

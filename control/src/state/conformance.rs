@@ -13,7 +13,7 @@ use std::sync::Arc;
 use runtime::Clock;
 use wire::{generation::Generation, time::WallTime};
 
-use super::{Desired, NewEntry, Publish, State};
+use super::{Desired, NewEntry, Part, Publish, State};
 
 mod admission;
 mod ask;
@@ -45,6 +45,36 @@ pub async fn run<F: AsyncFn(Clock) -> Arc<dyn State>>(make: &F) {
     ask::a_question_is_given_out_once_and_answered_once(state().await.as_ref()).await;
     let state = make(clock.clone()).await;
     ask::what_nobody_waits_for_is_swept(state.as_ref(), &clock).await;
+}
+
+/// Writes something of everything.
+pub async fn fill(state: &dyn State) {
+    admission::a_copied_directory_is_shut_out(state).await;
+    generation::a_document_comes_back_as_it_was(state).await;
+    list::an_event_is_kept_once(state).await;
+    value::values_are_found_by_prefix(state).await;
+    value::the_last_report_counts(state).await;
+    list::fill_history(state).await;
+}
+
+/// Everything that can be read, for comparing.
+pub async fn snapshot(state: &dyn State) -> Vec<String> {
+    let all = Part {
+        after: Some(0),
+        limit: 10_000,
+        ..Part::default()
+    };
+    let since = WallTime(0);
+    let node = "a".parse().unwrap();
+    vec![
+        format!("{:?}", state.newest().await.unwrap()),
+        format!("{:?}", state.audit(all.clone()).await.unwrap()),
+        format!("{:?}", state.events(all).await.unwrap()),
+        format!("{:?}", state.instances().await.unwrap()),
+        format!("{:?}", state.reported().await.unwrap()),
+        format!("{:?}", state.history(&node, since).await.unwrap()),
+        format!("{:?}", state.values("").await.unwrap()),
+    ]
 }
 
 /// Where the clock of a run stands at first.

@@ -126,6 +126,16 @@ pub(super) async fn only_the_newest_events_are_kept(state: &dyn State) {
     assert_eq!(left, ["3.2", "4.0", "4.1", "4.2"]);
 }
 
+pub(super) async fn fill_history(state: &dyn State) {
+    let point = HistoryPoint {
+        at: WallTime(NOW),
+        counters: Counters::default(),
+        stored_bytes: 1,
+    };
+    let points = vec![("a".parse().unwrap(), point)];
+    state.add_history(points, WallTime(0)).await.unwrap();
+}
+
 pub(super) async fn history_is_by_node_and_forgotten(state: &dyn State) {
     let (a, b) = ("a".parse().unwrap(), "b".parse().unwrap());
     let point = |at, requests| HistoryPoint {
