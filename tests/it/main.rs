@@ -14,6 +14,7 @@ mod gone;
 mod layers;
 mod lists;
 mod mismatch;
+mod partition;
 mod power;
 mod pull_cold;
 mod pull_warm;

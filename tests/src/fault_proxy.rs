@@ -1,17 +1,18 @@
-//! The breakable path between two parties: a TCP proxy that delays, throttles, holds, cuts and refuses on demand.
+//! The breakable path between two parties: a TCP proxy that delays, throttles, holds, cuts, refuses and swallows on demand.
 //!
 //! Portable and deterministic where the kernel's queues are neither. It knows nothing of HTTP: bytes are counted per connection and
-//! direction, from the target to the client unless said otherwise.
+//! direction, from the target to the client unless said otherwise. What a direction swallows arrives when it heals, as TCP would
+//! send it again. A way that swallows connections too is a listener whose queue is full: the kernel drops what knocks there.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use runtime::{Clock, Tasks};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 
 use crate::server::Cut;
@@ -35,7 +36,15 @@ pub struct FaultProxy {
     address: SocketAddr,
     path: Arc<Path>,
     tasks: Tasks,
-    running: std::sync::Mutex<Tasks>,
+    running: Mutex<Running>,
+}
+
+/// What is going on at the port.
+struct Running {
+    accepting: Tasks,
+    connections: Tasks,
+    /// A listener that nobody accepts from, and what fills its queue.
+    deaf: Option<(TcpListener, TcpStream)>,
 }
 
 struct Path {
@@ -67,7 +76,7 @@ impl FaultProxy {
                 connections: AtomicUsize::new(0),
                 down: AtomicU64::new(0),
             }),
-            running: std::sync::Mutex::new(tasks.child("listen")),
+            running: Mutex::new(Running::below(&tasks)),
             tasks,
         };
         proxy.run(listener);
@@ -107,8 +116,12 @@ impl FaultProxy {
 
     /// Every open connection ends now; new ones are refused until [`FaultProxy::restore`].
     pub async fn refuse(&self) {
-        let running = self.running.lock().unwrap().clone();
-        running.drain(Duration::ZERO).await;
+        let ended = {
+            let mut running = self.running.lock().unwrap();
+            std::mem::replace(&mut *running, Running::below(&self.tasks))
+        };
+        ended.accepting.drain(Duration::ZERO).await;
+        ended.connections.drain(Duration::ZERO).await;
     }
 
     /// Every open connection ends now; new ones are welcome.
@@ -117,10 +130,35 @@ impl FaultProxy {
         self.restore().await;
     }
 
+    /// Nothing comes through either way, and who connects hears nothing, until [`FaultProxy::restore`]. Open connections stay.
+    pub async fn swallow(&self) {
+        self.change(|weather| (weather.hold_down, weather.hold_up) = (true, true));
+        self.stop_accepting().await;
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_reuseaddr(true).unwrap();
+        socket.bind(self.address).unwrap();
+        // One connection fills a queue of none.
+        let listener = socket.listen(0).unwrap();
+        let filler = TcpStream::connect(self.address).await.unwrap();
+        self.running.lock().unwrap().deaf = Some((listener, filler));
+    }
+
+    /// Fair weather and new connections again, whatever was.
     pub async fn restore(&self) {
+        self.stop_accepting().await;
+        self.clear();
         let listener = TcpListener::bind(self.address).await.unwrap();
-        *self.running.lock().unwrap() = self.tasks.child("listen");
         self.run(listener);
+    }
+
+    /// The listener goes, whichever it is; connections stay.
+    async fn stop_accepting(&self) {
+        let accepting = {
+            let mut running = self.running.lock().unwrap();
+            running.deaf = None;
+            std::mem::replace(&mut running.accepting, self.tasks.child("listen"))
+        };
+        accepting.drain(Duration::ZERO).await;
     }
 
     /// Connections so far.
@@ -134,9 +172,9 @@ impl FaultProxy {
     }
 
     fn run(&self, listener: TcpListener) {
-        let tasks = self.running.lock().unwrap().clone();
-        let (path, connections) = (Arc::clone(&self.path), tasks.clone());
-        tasks.spawn("accept", async move {
+        let running = self.running.lock().unwrap();
+        let (path, connections) = (Arc::clone(&self.path), running.connections.clone());
+        running.accepting.spawn("accept", async move {
             loop {
                 let Ok((client, _)) = listener.accept().await else {
                     continue;
@@ -149,6 +187,16 @@ impl FaultProxy {
                 });
             }
         });
+    }
+}
+
+impl Running {
+    fn below(tasks: &Tasks) -> Self {
+        Self {
+            accepting: tasks.child("listen"),
+            connections: tasks.child("connections"),
+            deaf: None,
+        }
     }
 }
 
@@ -256,65 +304,4 @@ impl Path {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{Image, Origin};
-    use futures_util::FutureExt;
-
-    async fn far() -> (Origin, FaultProxy, String, u64) {
-        let origin = Origin::start().await;
-        let image = Image::single(1).layer_of(1 << 20).build();
-        origin.put("a", "1", &image);
-        let (digest, content) = image.largest();
-        let proxy = FaultProxy::to(origin.address()).await;
-        let url = format!("{}/v2/a/blobs/{digest}", proxy.url());
-        (origin, proxy, url, content.len())
-    }
-
-    #[tokio::test]
-    async fn a_clear_path_changes_nothing() {
-        let (_origin, proxy, url, size) = far().await;
-        let body = reqwest::get(url).await.unwrap().bytes().await.unwrap();
-        assert_eq!(body.len() as u64, size);
-        assert!(proxy.bytes_down() > size);
-    }
-
-    #[tokio::test]
-    async fn a_cut_leaves_a_prefix_and_the_next_connection_alone() {
-        let (_origin, proxy, url, _) = far().await;
-        for cut in [Cut::Fin, Cut::Reset] {
-            proxy.cut_next(500_000, cut);
-            let client = reqwest::Client::new();
-            let answer = client.get(&url).send().await.unwrap();
-            answer.bytes().await.unwrap_err();
-            let client = reqwest::Client::new();
-            client
-                .get(&url)
-                .send()
-                .await
-                .unwrap()
-                .bytes()
-                .await
-                .unwrap();
-        }
-    }
-
-    #[tokio::test]
-    async fn what_is_held_goes_on_when_released() {
-        let (_origin, proxy, url, size) = far().await;
-        proxy.change(|weather| weather.hold_down = true);
-        let mut pull = Box::pin(async { reqwest::get(url).await.unwrap().bytes().await.unwrap() });
-        assert!((&mut pull).now_or_never().is_none());
-        proxy.clear();
-        assert_eq!(pull.await.len() as u64, size);
-    }
-
-    #[tokio::test]
-    async fn a_refused_path_can_be_restored() {
-        let (_origin, proxy, url, _) = far().await;
-        proxy.refuse().await;
-        assert!(reqwest::get(&url).await.unwrap_err().is_connect());
-        proxy.restore().await;
-        assert_eq!(reqwest::get(&url).await.unwrap().status(), 200);
-    }
-}
+mod tests;

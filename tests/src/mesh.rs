@@ -13,7 +13,7 @@ use runtime::{Clock, Tasks};
 use tempfile::TempDir;
 use wire::generation::Generation;
 
-use crate::eventually::{BOUND, eventually_async};
+use crate::eventually::{BOUND, eventually, eventually_async};
 use crate::{Client, FaultProxy, Hook, Origin, canary};
 
 mod builder;
@@ -93,6 +93,23 @@ impl Mesh {
     /// Where everything of the mesh lies: a folder per node, and `secrets`.
     pub fn dir(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// Waits until no node fills anything, however it ends.
+    pub async fn filled(&self) {
+        eventually("no fill is left", || {
+            let running = self.nodes.values().filter(|node| node.running.is_some());
+            let left: Vec<(&str, f64)> = running
+                .map(|node| (node.name.as_str(), self.fills_in_flight(&node.name)))
+                .filter(|(_, fills)| *fills > 0.0)
+                .collect();
+            if left.is_empty() { Ok(()) } else { Err(left) }
+        })
+        .await;
+    }
+
+    fn fills_in_flight(&self, node: &str) -> f64 {
+        self.metric(node, "regmesh_fills_in_flight", "")
     }
 
     /// Waits until no node has anything left to copy.

@@ -21,12 +21,15 @@ pub(super) const ACCOUNTS: [&str; 5] = ["ci", "prod", "spoke", "reader", "nobody
 /// What is special about a mesh.
 pub struct Builder {
     pub(super) tiers: Vec<String>,
+    /// Further nodes beside the last tier's.
+    pub(super) siblings: Vec<String>,
     /// Keys of rules and nodes, by the node's name.
     pub(super) rule_keys: BTreeMap<String, String>,
     pub(super) node_keys: BTreeMap<String, String>,
     pub(super) extra: Vec<String>,
     pub(super) origin_account: bool,
     pub(super) hooked: bool,
+    pub(super) closed: bool,
     settings: Settings,
     clock: Clock,
 }
@@ -35,11 +38,13 @@ impl Default for Builder {
     fn default() -> Self {
         Self {
             tiers: TIERS.map(str::to_owned).to_vec(),
+            siblings: Vec::new(),
             rule_keys: BTreeMap::new(),
             node_keys: BTreeMap::new(),
             extra: Vec::new(),
             origin_account: false,
             hooked: false,
+            closed: false,
             settings: settings(),
             clock: Clock::system(),
         }
@@ -61,6 +66,32 @@ impl Builder {
     pub fn tiers(mut self, count: usize) -> Self {
         self.tiers.truncate(count);
         self
+    }
+
+    /// So many nodes in the last tier, under one parent: `spoke`, `spoke-2`, `spoke-3`, …. They are alike: rule, credential set and
+    /// access are `spoke`'s. Follows [`Builder::tiers`].
+    pub fn leaves(mut self, count: usize) -> Self {
+        let last = self.tiers.last().expect("a mesh has a node");
+        self.siblings = (2..=count).map(|n| format!("{last}-{n}")).collect();
+        self
+    }
+
+    /// All nodes, parents first.
+    pub(super) fn names(&self) -> impl Iterator<Item = &String> {
+        self.tiers.iter().chain(&self.siblings)
+    }
+
+    /// The tier that a node is of, by the name of its first node.
+    pub(super) fn tier_of<'a>(&'a self, name: &'a str) -> &'a str {
+        let is_sibling = self.siblings.iter().any(|sibling| sibling == name);
+        let last = self.tiers.last().filter(|_| is_sibling);
+        last.map_or(name, String::as_str)
+    }
+
+    /// The parent of a tier; none of the hub's.
+    pub(super) fn parent_of(&self, tier: &str) -> Option<&String> {
+        let at = self.tiers.iter().position(|name| name == tier)?;
+        at.checked_sub(1).map(|above| &self.tiers[above])
     }
 
     /// Keys for the rule of every node: `freshness: {check: 30s}`, comma-separated as in a flow mapping. What was there goes.
@@ -108,6 +139,12 @@ impl Builder {
         self
     }
 
+    /// Anonymous may read nowhere, not even in the last tier.
+    pub fn closed(mut self) -> Self {
+        self.closed = true;
+        self
+    }
+
     pub fn set(mut self, change: impl FnOnce(&mut Settings)) -> Self {
         change(&mut self.settings);
         self
@@ -127,7 +164,7 @@ impl Builder {
         let dir = tempfile::tempdir().unwrap();
         write_secrets(&dir.path().join("secrets"));
         let mut nodes = BTreeMap::new();
-        for name in &self.tiers {
+        for name in self.names() {
             let node = Node {
                 name: name.clone(),
                 path: FaultProxy::to_nowhere().await,
@@ -148,7 +185,8 @@ impl Builder {
             dir,
             builder: self,
         };
-        for name in mesh.builder.tiers.clone() {
+        let names: Vec<String> = mesh.builder.names().cloned().collect();
+        for name in names {
             mesh.start_node(&name).await;
         }
         mesh

@@ -17,7 +17,7 @@ impl Mesh {
         self.access_section(&mut text);
         if self.builder.hooked {
             let (url, secret) = (self.hook.url(), self.secret("hook"));
-            writeln!(text, "webhooks:\n  all: {{on: [{}], url: \"{url}\", actions: [push, delete], secret: {secret}}}", self.builder.tiers.join(", ")).unwrap();
+            writeln!(text, "webhooks:\n  all: {{on: [{}], url: \"{url}\", actions: [push, delete], secret: {secret}}}", self.all_nodes()).unwrap();
         }
         text
     }
@@ -51,13 +51,12 @@ impl Mesh {
 
     fn nodes_section(&self, text: &mut String) {
         text.push_str("nodes:\n");
-        let mut parent = None;
-        for name in &self.builder.tiers {
+        for name in self.builder.names() {
             let endpoint = self.node(name).path.url();
-            let parent = parent
-                .replace(name)
-                .map_or(String::new(), |p| format!(", parent: {p}"));
-            let keys = more(self.builder.node_keys.get(name));
+            let tier = self.builder.tier_of(name);
+            let parent = self.builder.parent_of(tier);
+            let parent = parent.map_or(String::new(), |parent| format!(", parent: {parent}"));
+            let keys = more(self.builder.node_keys.get(tier));
             writeln!(text, "  {name}: {{endpoint: \"{endpoint}\"{parent}{keys}}}").unwrap();
         }
     }
@@ -85,6 +84,11 @@ impl Mesh {
         .unwrap();
     }
 
+    fn all_nodes(&self) -> String {
+        let names: Vec<&str> = self.builder.names().map(String::as_str).collect();
+        names.join(", ")
+    }
+
     fn secret(&self, name: &str) -> String {
         let file = self.dir().join("secrets").join(name);
         format!("{{file: \"{}\"}}", file.display())
@@ -92,18 +96,18 @@ impl Mesh {
 
     fn rules_section(&self, text: &mut String) {
         text.push_str("rules:\n");
-        let mut first = true;
-        for name in &self.builder.tiers {
-            let (source, shown) = match (first, self.builder.origin_account) {
-                (true, false) => (format!("{}/*", self.origin.host()), String::new()),
-                (true, true) => (
-                    format!("{}/*", self.origin.host()),
-                    ", credentials: hub".to_owned(),
-                ),
-                (false, _) => ("parent://up/*".to_owned(), format!(", credentials: {name}")),
+        for name in self.builder.names() {
+            let tier = self.builder.tier_of(name);
+            let source = match self.builder.parent_of(tier) {
+                None => format!("{}/*", self.origin.host()),
+                Some(_) => "parent://up/*".to_owned(),
             };
-            first = false;
-            let keys = more(self.builder.rule_keys.get(name));
+            let shown = match self.builder.parent_of(tier) {
+                None if !self.builder.origin_account => String::new(),
+                None => ", credentials: hub".to_owned(),
+                Some(_) => format!(", credentials: {tier}"),
+            };
+            let keys = more(self.builder.rule_keys.get(tier));
             writeln!(
                 text,
                 "  {name}-up: {{on: {name}, source: \"{source}\", target: \"up/*\"{shown}{keys}}}"
@@ -113,7 +117,7 @@ impl Mesh {
     }
 
     fn access_section(&self, text: &mut String) {
-        let tiers = self.builder.tiers.join(", ");
+        let tiers = self.all_nodes();
         text.push_str("access:\n");
         for role in [
             "repository-reader",
@@ -131,11 +135,14 @@ impl Mesh {
             writeln!(text, "  - {{allow: repository-reader, to: \"account:{}\", on: {}, repositories: [\"up/*\"]}}", pair[1], pair[0]).unwrap();
         }
         let last = self.builder.tiers.last().expect("a mesh has a node");
-        writeln!(
-            text,
-            "  - {{allow: repository-reader, to: anonymous, on: {last}, repositories: [\"up/*\"]}}"
-        )
-        .unwrap();
+        let leaves = std::iter::once(last).chain(&self.builder.siblings);
+        for leaf in leaves.filter(|_| !self.builder.closed) {
+            writeln!(
+                text,
+                "  - {{allow: repository-reader, to: anonymous, on: {leaf}, repositories: [\"up/*\"]}}"
+            )
+            .unwrap();
+        }
         writeln!(text, "  - {{allow: repository-reader, to: \"account:reader\", on: [{tiers}], repositories: [\"up/team-a/*\"]}}").unwrap();
     }
 }
