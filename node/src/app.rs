@@ -472,6 +472,12 @@ impl Running {
             .unwrap_or(u64::MAX)
     }
 
+    /// Requests that wait for a check under way, their own or one they joined.
+    #[must_use]
+    pub fn checks_waiting(&self) -> usize {
+        self.shared.registry.checks_waiting()
+    }
+
     /// The store, for tests and for what runs in the same process.
     #[must_use]
     pub fn store(&self) -> &Store {

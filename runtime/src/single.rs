@@ -9,6 +9,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::hash::Hash;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
@@ -24,6 +25,7 @@ pub struct Single<K, V> {
 
 struct Runs<K, V> {
     limit: usize,
+    waiting: AtomicUsize,
     map: Mutex<HashMap<K, watch::Receiver<Option<V>>>>,
 }
 
@@ -49,7 +51,11 @@ where
         Self {
             name,
             tasks: tasks.clone(),
-            runs: Arc::new(Runs { limit, map }),
+            runs: Arc::new(Runs {
+                limit,
+                waiting: AtomicUsize::new(0),
+                map,
+            }),
         }
     }
 
@@ -60,6 +66,7 @@ where
         Fut: Future<Output = V> + Send + 'static,
     {
         let mut receiver = self.join_or_start(key, make)?;
+        let _waiting = Waiting::begin(&self.runs.waiting);
         let value = receiver
             .wait_for(Option::is_some)
             .await
@@ -70,6 +77,11 @@ where
     /// How many runs are in flight.
     pub fn len(&self) -> usize {
         self.runs.lock().len()
+    }
+
+    /// How many callers wait for a run, those who began one among them.
+    pub fn waiting(&self) -> usize {
+        self.runs.waiting.load(Ordering::Relaxed)
     }
 
     /// Whether none is.
@@ -107,6 +119,22 @@ where
 impl<K, V> Runs<K, V> {
     fn lock(&self) -> MutexGuard<'_, HashMap<K, watch::Receiver<Option<V>>>> {
         self.map.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One caller who waits, until dropped.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn begin(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -166,7 +194,6 @@ mod tests {
     use futures_util::FutureExt;
     use futures_util::future::join_all;
     use std::future::pending;
-    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
     use tokio::sync::oneshot;
 
@@ -205,9 +232,14 @@ mod tests {
         let (send, receive) = oneshot::channel();
         let first = single.run("key", || async { receive.await.unwrap() });
         assert!(first.now_or_never().is_none());
+        assert_eq!(single.waiting(), 0);
         let second = single.run("key", || async { unreachable!("joins the first run") });
+        let mut second = Box::pin(second);
+        assert!((&mut second).now_or_never().is_none());
+        assert_eq!(single.waiting(), 1);
         send.send(7).unwrap();
         assert_eq!(second.await, Ok(7));
+        assert_eq!(single.waiting(), 0);
     }
 
     #[tokio::test]

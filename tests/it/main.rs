@@ -24,6 +24,7 @@ mod secrets;
 mod simulate;
 mod slow;
 mod stale;
+mod stampede;
 mod tag_race;
 mod terminate;
 mod tiers;

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use wire::digest::{Algorithm, Digest, Hasher};
 
+use crate::chance::Chance;
+
 /// The unit in which a pattern repeats and content is handed out.
 const BLOCK: usize = 64 * 1024;
 
@@ -199,16 +201,11 @@ fn tar_header(name: &str, size: u64) -> Bytes {
     Bytes::copy_from_slice(&header)
 }
 
-/// One block by splitmix64.
 fn block(seed: u64) -> Arc<[u8]> {
-    let mut state = seed;
+    let mut chance = Chance::new(seed);
     let mut bytes = Vec::with_capacity(BLOCK);
     while bytes.len() < BLOCK {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut word = state;
-        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        bytes.extend_from_slice(&(word ^ (word >> 31)).to_le_bytes());
+        bytes.extend_from_slice(&chance.number().to_le_bytes());
     }
     Arc::from(bytes)
 }

@@ -90,6 +90,10 @@ impl Checks {
             blobs: Single::new("blob check", tasks, QUESTIONS),
         }
     }
+
+    fn waiting(&self) -> usize {
+        self.manifests.waiting() + self.blobs.waiting()
+    }
 }
 
 /// What a HEAD said, and when it began.
@@ -152,6 +156,12 @@ where
 }
 
 impl Registry {
+    /// How many callers wait for what an upstream says to a HEAD.
+    #[must_use]
+    pub fn checks_waiting(&self) -> usize {
+        self.inner.checks.waiting()
+    }
+
     /// Asks where a tag is now. With a `record`, patience is short; if it agrees, the record's time of check has moved.
     pub(super) async fn check_tag(
         &self,
