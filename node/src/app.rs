@@ -18,7 +18,6 @@ use identity::{authenticate, secret::Secrets, sign};
 use runtime::{
     clock::Clock,
     file::{Files, Real},
-    limit::Limit,
     metric::Registry as Families,
     tasks::Tasks,
 };
@@ -29,7 +28,7 @@ use crate::{
     copy::Copies,
     event::{Recorder, deliver::Deliveries},
     fill::Fills,
-    http::{self, Http, View},
+    http::{self, Http, Places, View},
     metric::Metrics,
     registry,
     rule::{Rules, status::Facts},
@@ -310,8 +309,7 @@ async fn build(
             upload_silence: settings.upload_silence,
             traced: settings.traced,
         },
-        in_flight: Limit::new("requests", settings.max_in_flight),
-        uploads: Limit::new("uploads", settings.max_uploads),
+        places: Places::new(settings.max_in_flight, settings.max_uploads),
     });
     let shared = Arc::new(Shared {
         name: config.name.clone(),

@@ -12,7 +12,7 @@ use http::{
     HeaderValue, Method, StatusCode,
     header::{CONTENT_LENGTH, CONTENT_TYPE},
 };
-use runtime::{clock::Clock, limit::Limit, listener::Peer};
+use runtime::{clock::Clock, listener::Peer};
 use tracing::{Instrument, Span};
 use wire::{
     digest::Digest,
@@ -38,10 +38,12 @@ mod list;
 mod manifest;
 mod namespace;
 mod observe;
+pub mod places;
 pub mod token;
 mod upload;
 pub mod view;
 
+pub use places::Places;
 pub use view::View;
 
 pub use error::status;
@@ -84,10 +86,8 @@ pub struct Http {
     pub clock: Clock,
     /// Bounds.
     pub settings: Settings,
-    /// Requests under way.
-    pub in_flight: Limit,
-    /// Uploads' bodies under way.
-    pub uploads: Limit,
+    /// For requests under way.
+    pub places: Places,
 }
 
 /// An answer and what is logged and counted of it.
@@ -181,7 +181,7 @@ async fn answer(http: &Arc<Http>, parts: http::request::Parts, body: Body, span:
         Ok(parsed) => parsed,
         Err(refusal) => return record.unread(error::no_route(&refusal)),
     };
-    let Some(_permit) = permit(http, &parsed.route) else {
+    let Some(place) = http.places.take(&parsed.route) else {
         return record.unread(error::unavailable(
             "this node is busy",
             Duration::from_secs(1),
@@ -194,7 +194,8 @@ async fn answer(http: &Arc<Http>, parts: http::request::Parts, body: Body, span:
         Err(unknown) => return record.unread(error::oci(StatusCode::NOT_FOUND, &unknown)),
     };
     let record = record.route(&placed.route);
-    let mut answered = admitted(http, &view, placed.route, &parts, body, &record).await;
+    let asked = (&parts, body, place.only_stored);
+    let mut answered = admitted(http, &view, placed.route, asked, &record).await;
     if let Some(namespace) = placed.namespace {
         header::set(
             answered.response.headers_mut(),
@@ -205,29 +206,11 @@ async fn answer(http: &Arc<Http>, parts: http::request::Parts, body: Body, span:
     record.end(answered)
 }
 
-/// A place among the requests under way. Health has a listener of its own, so nothing here is exempt but what costs nothing.
-fn permit(
-    http: &Http,
-    route: &Route,
-) -> Option<(runtime::limit::Permit, Option<runtime::limit::Permit>)> {
-    let all = http.in_flight.try_acquire()?;
-    let writes = matches!(
-        route,
-        Route::UploadStart { .. } | Route::UploadPatch { .. } | Route::UploadPut { .. }
-    );
-    let upload = match writes {
-        true => Some(http.uploads.try_acquire()?),
-        false => None,
-    };
-    Some((all, upload))
-}
-
 async fn admitted(
     http: &Http,
     view: &View,
     route: Route,
-    parts: &http::request::Parts,
-    body: Body,
+    (parts, body, only_stored): (&http::request::Parts, Body, bool),
     record: &Record,
 ) -> Answered {
     if let Route::TokenGet | Route::TokenPost | Route::Exchange = route {
@@ -240,7 +223,10 @@ async fn admitted(
         Err(refused) => return Answered::refused(refused.into_response(), Outcome::Denied),
     };
     record.principal(&admitted.principal);
-    let request = record.request(parts, &admitted);
+    let request = Request {
+        only_stored,
+        ..record.request(parts, &admitted)
+    };
     match verb(http, route, &admitted, parts, body, &request, record).await {
         Ok(answered) => answered,
         Err(failure) => {

@@ -18,4 +18,6 @@ pub struct Request {
     pub hops: Hops,
     /// Whether every tier is to check the tag now (`Cache-Control: no-cache` of somebody who may say so).
     pub no_cache: bool,
+    /// Whether this node has no room to ask anybody for what is not stored.
+    pub only_stored: bool,
 }

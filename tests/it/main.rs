@@ -14,6 +14,7 @@ mod gone;
 mod layers;
 mod lists;
 mod mismatch;
+mod overload;
 mod partition;
 mod power;
 mod pull_cold;

@@ -95,6 +95,7 @@ impl Shared {
             trace: TraceContext::fresh(),
             hops: Hops::default(),
             no_cache: false,
+            only_stored: false,
         };
         let (digest, source, active) = (digest.clone(), covered.source, covered.active);
         if link.is_some_and(|link| link.kind == LinkKind::Manifest) {

@@ -91,6 +91,7 @@ impl Errand {
             trace,
             hops: Hops::default(),
             no_cache: false,
+            only_stored: false,
         };
         Self {
             repository,

@@ -213,6 +213,7 @@ pub(crate) fn request() -> Request {
         trace: runtime::telemetry::TraceContext::fresh(),
         hops: wire::hops::Hops::default(),
         no_cache: false,
+        only_stored: false,
     }
 }
 

@@ -146,6 +146,7 @@ impl Record {
             trace: self.0.trace,
             hops,
             no_cache,
+            only_stored: false,
         }
     }
 

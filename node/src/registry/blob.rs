@@ -84,6 +84,9 @@ impl Registry {
             let provenance = self.provenance(pull.covered, Outcome::Hit, CacheOutcome::Hit);
             return wanted.stored(content, provenance);
         }
+        if pull.request.only_stored {
+            return Err(Error::Overloaded);
+        }
         if wanted.verb == ContentVerb::Head {
             return self.head_blob(pull, wanted).await;
         }

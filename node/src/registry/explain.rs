@@ -266,6 +266,7 @@ fn quietly() -> Request {
         trace: TraceContext::fresh(),
         hops: Hops::default(),
         no_cache: false,
+        only_stored: false,
     }
 }
 

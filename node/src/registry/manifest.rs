@@ -64,6 +64,9 @@ impl Registry {
             let provenance = self.provenance(pull.covered, Outcome::Hit, CacheOutcome::Hit);
             return Ok(answer(&manifest, verb, provenance));
         }
+        if pull.request.only_stored {
+            return Err(Error::Overloaded);
+        }
         let failed = match verb {
             ContentVerb::Head => {
                 let Shared {

@@ -52,7 +52,11 @@ impl Registry {
             }
         }
         let record = known.as_ref().map(|known| &known.record);
-        let checked = self.check_tag(pull, tag, record, forced).await;
+        let checked = match pull.request.only_stored {
+            // Like an upstream that cannot be asked: what is stored, marked, or 503.
+            true => Shared::failed(upstream::Error::away("this node is busy")),
+            false => self.check_tag(pull, tag, record, forced).await,
+        };
         match (checked.answer, known) {
             (Ok(seen), Some(known)) if known.record.current.digest == seen.head.digest => {
                 self.nudge_copy(pull, &known.record).await;

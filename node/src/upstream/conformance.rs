@@ -34,6 +34,7 @@ pub fn request() -> Request {
         trace: TraceContext::fresh(),
         hops: Hops::default(),
         no_cache: false,
+        only_stored: false,
     }
 }
 

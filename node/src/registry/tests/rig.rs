@@ -292,6 +292,7 @@ pub(super) fn request() -> Request {
         trace: runtime::telemetry::TraceContext::fresh(),
         hops: Hops::default(),
         no_cache: false,
+        only_stored: false,
     }
 }
 
