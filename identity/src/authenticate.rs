@@ -123,6 +123,8 @@ pub struct Proven {
     pub bound: Option<Bound>,
     /// The SPIFFE id their tokens are bound to.
     pub bound_to: Option<String>,
+    /// What ties their tokens to an account's password.
+    tie: Option<String>,
     by: By,
 }
 
@@ -141,6 +143,7 @@ impl Proven {
             principal: Principal::Anonymous,
             bound: None,
             bound_to: None,
+            tie: None,
             by: By::Nothing,
         }
     }
@@ -176,7 +179,7 @@ impl Config {
         tasks: &Tasks,
     ) -> Result<Authenticate, Error> {
         Ok(Authenticate {
-            passwords: Passwords::new(resolve, clock, tasks)?,
+            passwords: Passwords::with_ties(resolve, Arc::clone(&self.keys), clock, tasks)?,
             tokens: AccessTokens::new(self.keys),
             refresh: RefreshTokens::new(self.refresh),
             clock: clock.clone(),
@@ -229,11 +232,13 @@ impl Authenticate {
             .passwords
             .check(local.accounts, user, secret, origin.address);
         let name = checked.await?;
+        let tie = self.passwords.tie(&name, secret);
         let principal = Principal::Account { name };
         Ok(Proven {
             principal,
             bound: None,
             bound_to: None,
+            tie,
             by: By::Password(secret.clone()),
         })
     }
@@ -249,9 +254,15 @@ impl Authenticate {
         origin: Origin<'_>,
     ) -> Result<Proven, Error> {
         let record = self.refresh.find(token, local.audience, self.now()).await?;
-        if let Principal::Account { name } = &record.principal {
-            self.still_an_account(local, name, &record, token).await?;
-        }
+        let tie = match &record.principal {
+            Principal::Account { name } => {
+                self.still_an_account(local, name, &record, token).await?
+            }
+            Principal::Anonymous
+            | Principal::Identity { .. }
+            | Principal::Node { .. }
+            | Principal::Workload { .. } => None,
+        };
         if record.bound_to.is_some() && record.bound_to.as_deref() != origin.spiffe {
             return Err(Refused::RefreshToken.into());
         }
@@ -259,6 +270,7 @@ impl Authenticate {
             principal: record.principal,
             bound: record.bound,
             bound_to: record.bound_to,
+            tie,
             by: By::RefreshToken(token.clone()),
         })
     }
@@ -272,6 +284,7 @@ impl Authenticate {
             principal: &proven.principal,
             bound,
             bound_to: proven.bound_to.clone(),
+            tie: proven.tie.clone(),
             life: access_token::LIFE,
         };
         let issued = self.tokens.issue(local.audience, content, self.now());
@@ -330,7 +343,7 @@ impl Authenticate {
             return Err(Refused::Token.into());
         }
         if let Principal::Account { name } = &claims.principal
-            && !local.accounts.contains(name)
+            && !local.accounts.takes(name, claims.tie())
         {
             return Err(Refused::Token.into());
         }
@@ -340,16 +353,18 @@ impl Authenticate {
         })
     }
 
+    /// What ties the tokens of an account to its password, which is still the one that this refresh token was given for.
     async fn still_an_account(
         &self,
         local: Local<'_>,
         name: &AccountName,
         record: &Record,
         token: &Secret,
-    ) -> Result<(), Error> {
+    ) -> Result<Option<String>, Error> {
         let password = self.passwords.current(local.accounts, name).await?;
-        if password.is_some_and(|password| refresh::still_bound(record, token, &password)) {
-            return Ok(());
+        let same = password.filter(|password| refresh::still_bound(record, token, password));
+        if let Some(password) = same {
+            return Ok(self.passwords.tie(name, &password));
         }
         self.refresh.revoke(token).await?;
         Err(Refused::RefreshToken.into())

@@ -8,7 +8,7 @@
 use std::{collections::BTreeMap, io, path::Path};
 
 use aws_lc_rs::{
-    digest,
+    digest, hmac,
     rand::SystemRandom,
     signature::{
         ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair,
@@ -34,6 +34,8 @@ pub struct Keys {
     kid: String,
     /// Uncompressed public points by thumbprint.
     verifying: BTreeMap<String, Vec<u8>>,
+    /// One of each key, the signing one's first.
+    macs: Vec<hmac::Key>,
 }
 
 /// Why keys cannot be had.
@@ -120,12 +122,21 @@ impl Keys {
             .iter()
             .map(|pair| (thumbprint(&public(pair)), public(pair)))
             .collect();
+        let macs = keys.iter().map(mac_key).collect();
         let signing = pairs.into_iter().next().ok_or(Error::Crypto)?;
         Ok(Self {
+            macs,
             kid: thumbprint(&public(&signing)),
             signing,
             verifying,
         })
+    }
+
+    /// A MAC of `text` under each key, the signing one's first: what only who has the keys can tell from chance.
+    #[must_use]
+    pub fn macs(&self, text: &[u8]) -> Vec<String> {
+        let mac = |key| hex::encode(hmac::sign(key, text));
+        self.macs.iter().map(mac).collect()
     }
 
     /// A compact JWS of `typ` over `claims`.
@@ -163,6 +174,13 @@ impl Keys {
             .map_err(|_| Invalid)?;
         json(claims)
     }
+}
+
+fn mac_key(key: &Secret<Vec<u8>>) -> hmac::Key {
+    let mut context = digest::Context::new(&digest::SHA256);
+    context.update(b"regmesh mac key\0");
+    context.update(key.expose());
+    hmac::Key::new(hmac::HMAC_SHA256, context.finish().as_ref())
 }
 
 fn json<T: DeserializeOwned>(part: &str) -> Result<T, Invalid> {

@@ -21,6 +21,7 @@ mod pull_cold;
 mod pull_warm;
 mod range;
 mod resume;
+mod revocation;
 mod secrets;
 mod simulate;
 mod slow;

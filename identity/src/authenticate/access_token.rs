@@ -1,7 +1,7 @@
 //! The node's own access tokens, given and taken.
 //!
 //! `iss` and `aud` are this node's login server, so a token is worth nothing anywhere else. It says who the bearer is and an
-//! upper bound; roles are asked on every request. Taken 60 s beyond its end, because clients count its life from when it
+//! upper bound; an account's is tied to its password and ends with it; roles are asked on every request. Taken 60 s beyond its end, because clients count its life from when it
 //! reached them. Verified tokens are remembered by their hash, so that a layer costs no signature; what is remembered is
 //! checked for time and audience again. Source: `reference/protocols.md` 1.5.
 
@@ -54,6 +54,8 @@ pub struct Content<'a> {
     pub bound: Bound,
     /// The SPIFFE id that the connection must show for it to count; none for clients.
     pub bound_to: Option<String>,
+    /// What ties it to an account's password; see [`super::account::Passwords::tie`].
+    pub tie: Option<String>,
     /// How long it lives.
     pub life: Duration,
 }
@@ -73,6 +75,9 @@ pub struct Claims {
     pub access: Arc<Bound>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cnf: Option<Confirmation>,
+    /// What ties it to an account's password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tie: Option<String>,
     /// Who bears it.
     #[serde(rename = "regmesh")]
     pub principal: Principal,
@@ -88,6 +93,12 @@ impl Claims {
     #[must_use]
     pub fn bound_to(&self) -> Option<&str> {
         self.cnf.as_ref().map(|cnf| cnf.spiffe.as_str())
+    }
+
+    /// What ties it to an account's password; none in tokens of earlier releases.
+    #[must_use]
+    pub fn tie(&self) -> Option<&str> {
+        self.tie.as_deref()
     }
 
     fn check(&self, audience: &str, now: WallTime) -> Result<(), Invalid> {
@@ -128,6 +139,7 @@ impl AccessTokens {
             jti: Uuid::now_v7(),
             access: Arc::new(content.bound),
             cnf: content.bound_to.map(|spiffe| Confirmation { spiffe }),
+            tie: content.tie,
             principal: content.principal.clone(),
         };
         let token = self.keys.sign(TYP, &claims)?;
@@ -195,6 +207,7 @@ mod tests {
             principal: &principal,
             bound,
             bound_to: None,
+            tie: None,
             life: LIFE,
         };
         tokens.issue(NODE, content, NOW).unwrap().token

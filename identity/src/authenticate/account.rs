@@ -12,15 +12,20 @@ use std::{
     time::Duration,
 };
 
-use argon2::Argon2;
 use aws_lc_rs::{constant_time::verify_slices_are_equal, hmac, rand};
 use futures_util::future::BoxFuture;
 use runtime::{Clock, Limit, Secret, Tasks};
 use tokio::time::Instant;
 use wire::{name::AccountName, secret_ref::SecretRef};
 
+use self::hash::{Hash, make_hash};
 use super::failure::{Failures, Source};
-use crate::error::{BoxError, Error, Refused};
+use crate::{
+    error::{BoxError, Error, Refused},
+    sign::Keys,
+};
+
+mod hash;
 
 /// How long a check is remembered.
 const REMEMBERED: Duration = Duration::from_secs(60);
@@ -47,19 +52,6 @@ struct Entry {
     id: u64,
     reference: SecretRef,
     hash: Mutex<Option<Arc<Hash>>>,
-}
-
-/// An argon2id hash and the MAC of the password it was made of.
-struct Hash {
-    mac: Mac,
-    salt: [u8; 16],
-    hash: [u8; 32],
-}
-
-impl std::fmt::Debug for Hash {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("[hash]")
-    }
 }
 
 impl Accounts {
@@ -91,6 +83,20 @@ impl Accounts {
         self.0.contains_key(name)
     }
 
+    /// Whether a token of `name` still counts that was given for the password behind `tie`. Where the password was never read,
+    /// it does: that nobody can get a new one now is no reason to end what was given. So does one without a tie.
+    #[must_use]
+    pub fn takes(&self, name: &AccountName, tie: Option<&str>) -> bool {
+        let Some(entry) = self.0.get(name) else {
+            return false;
+        };
+        let hash = entry.hash.lock().unwrap_or_else(PoisonError::into_inner);
+        match (&*hash, tie) {
+            (Some(hash), Some(tie)) => hash.ties.iter().any(|known| known == tie),
+            (None, _) | (_, None) => true,
+        }
+    }
+
     fn get(&self, name: &str) -> Option<(AccountName, Arc<Entry>)> {
         let name: AccountName = name.parse().ok()?;
         self.0.get(&name).map(|entry| (name, Arc::clone(entry)))
@@ -103,6 +109,8 @@ pub struct Passwords(Arc<Inner>);
 
 struct Inner {
     resolve: Resolve,
+    /// Of whoever ties tokens to passwords.
+    keys: Option<Arc<Keys>>,
     key: hmac::Key,
     checked: moka::sync::Cache<Mac, Checked>,
     failures: Failures,
@@ -131,12 +139,36 @@ impl Passwords {
     /// # Errors
     /// When the machine gives no randomness.
     pub fn new(resolve: Resolve, clock: &Clock, tasks: &Tasks) -> Result<Self, Error> {
+        Self::build(resolve, None, clock, tasks)
+    }
+
+    /// Passwords read by `resolve`, to which `keys` tie tokens.
+    ///
+    /// # Errors
+    /// When the machine gives no randomness.
+    pub fn with_ties(
+        resolve: Resolve,
+        keys: Arc<Keys>,
+        clock: &Clock,
+        tasks: &Tasks,
+    ) -> Result<Self, Error> {
+        Self::build(resolve, Some(keys), clock, tasks)
+    }
+
+    fn build(
+        resolve: Resolve,
+        keys: Option<Arc<Keys>>,
+        clock: &Clock,
+        tasks: &Tasks,
+    ) -> Result<Self, Error> {
         let mut secret = [0; 32];
         rand::fill(&mut secret).map_err(|error| crypto(Box::new(error)))?;
         let key = hmac::Key::new(hmac::HMAC_SHA256, &secret);
-        let nobody = Arc::new(make_hash(&Secret::new(hex::encode(secret)), [0; 32])?);
+        let random = Secret::new(hex::encode(secret));
+        let nobody = Arc::new(make_hash(&random, [0; 32], Vec::new())?);
         Ok(Self(Arc::new(Inner {
             resolve,
+            keys,
             key,
             checked: moka::sync::Cache::new(MAX_REMEMBERED),
             failures: Failures::default(),
@@ -174,8 +206,7 @@ impl Passwords {
             };
         }
         inner.failures.allow(&source, now)?;
-        let entry = account.as_ref().map(|(_, entry)| entry);
-        let right = inner.compare(entry, password).await?;
+        let right = inner.compare(account.as_ref(), password).await?;
         inner.checked.insert(mac, Checked { right, at: now });
         match account {
             Some((name, _)) if right => Ok(name),
@@ -183,12 +214,19 @@ impl Passwords {
         }
     }
 
+    /// What ties a token to the password it is given for: a MAC under the node's key, which says nothing to others. None without
+    /// keys.
+    #[must_use]
+    pub fn tie(&self, name: &AccountName, password: &Secret) -> Option<String> {
+        self.0.ties(name, password).into_iter().next()
+    }
+
     /// Reads and hashes every password, so that the first check of each costs what later ones do. What cannot be read now is
     /// tried again when it is needed; the names of those are returned.
     pub async fn warm(&self, accounts: &Accounts) -> Vec<AccountName> {
         let mut unread = Vec::new();
         for (name, entry) in &accounts.0 {
-            if self.0.hash_of(entry).await.is_err() {
+            if self.0.hash_of(name, entry).await.is_err() {
                 unread.push(name.clone());
             }
         }
@@ -221,6 +259,14 @@ impl Inner {
         to_array(context.sign())
     }
 
+    fn ties(&self, name: &AccountName, password: &Secret) -> Vec<String> {
+        let Some(keys) = &self.keys else {
+            return Vec::new();
+        };
+        let text = Secret::new(format!("{name}\0{}", password.expose()));
+        keys.macs(text.expose().as_bytes())
+    }
+
     fn remembered(&self, mac: &Mac, now: Instant) -> Option<Checked> {
         self.checked
             .get(mac)
@@ -228,9 +274,13 @@ impl Inner {
     }
 
     /// Whether this is the entry's password; for no entry the same work with nobody's hash.
-    async fn compare(&self, entry: Option<&Arc<Entry>>, password: &Secret) -> Result<bool, Error> {
-        let hash = match entry {
-            Some(entry) => self.hash_of(entry).await?,
+    async fn compare(
+        &self,
+        account: Option<&(AccountName, Arc<Entry>)>,
+        password: &Secret,
+    ) -> Result<bool, Error> {
+        let hash = match account {
+            Some((name, entry)) => self.hash_of(name, entry).await?,
             None => Arc::clone(&self.nobody),
         };
         let fits = password.expose().len() <= MAX_PASSWORD;
@@ -240,11 +290,11 @@ impl Inner {
             Secret::from("")
         };
         let same = self.blocking(move || hash.is_of(&shown)).await?;
-        Ok(same && fits && entry.is_some())
+        Ok(same && fits && account.is_some())
     }
 
     /// The hash of the password as it is now; made again when the password is another.
-    async fn hash_of(&self, entry: &Arc<Entry>) -> Result<Arc<Hash>, Error> {
+    async fn hash_of(&self, name: &AccountName, entry: &Arc<Entry>) -> Result<Arc<Hash>, Error> {
         let password = self.read(entry).await?;
         let mac = self.mac(entry.id, "", &password);
         let known = entry
@@ -255,7 +305,9 @@ impl Inner {
         if let Some(hash) = known.filter(|hash| verify_slices_are_equal(&hash.mac, &mac).is_ok()) {
             return Ok(hash);
         }
-        let hash = Arc::new(self.blocking(move || make_hash(&password, mac)).await??);
+        let ties = self.ties(name, &password);
+        let made = self.blocking(move || make_hash(&password, mac, ties));
+        let hash = Arc::new(made.await??);
         *entry.hash.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&hash));
         Ok(hash)
     }
@@ -290,27 +342,6 @@ impl Inner {
             .await
             .map_err(|error| crypto(Box::new(error)))
     }
-}
-
-impl Hash {
-    fn is_of(&self, password: &Secret) -> bool {
-        argon2id(password, &self.salt)
-            .is_ok_and(|hash| verify_slices_are_equal(&hash, &self.hash).is_ok())
-    }
-}
-
-fn make_hash(password: &Secret, mac: Mac) -> Result<Hash, Error> {
-    let mut salt = [0; 16];
-    rand::fill(&mut salt).map_err(|error| crypto(Box::new(error)))?;
-    let hash = argon2id(password, &salt).map_err(|error| crypto(error.to_string().into()))?;
-    Ok(Hash { mac, salt, hash })
-}
-
-/// argon2id, version 19, 19 MiB, two passes, one lane.
-fn argon2id(password: &Secret, salt: &[u8]) -> Result<[u8; 32], argon2::Error> {
-    let mut out = [0; 32];
-    Argon2::default().hash_password_into(password.expose().as_bytes(), salt, &mut out)?;
-    Ok(out)
 }
 
 fn to_array(tag: hmac::Tag) -> Mac {

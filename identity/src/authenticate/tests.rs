@@ -224,6 +224,36 @@ async fn a_removed_account_ends_its_tokens_at_once() {
     );
 }
 
+/// T38: a password is changed because somebody has the old one, who may have a token as well.
+#[tokio::test]
+async fn a_new_password_ends_the_access_tokens_of_the_old_one_and_the_same_one_does_not() {
+    let suffix = Arc::new(std::sync::Mutex::new("one".to_owned()));
+    let (authenticate, _clock, _tasks) = authenticate(&suffix);
+    let accounts = accounts(&["ci"]);
+    let local = Local {
+        audience: "a:1",
+        accounts: &accounts,
+    };
+    let token = async |password: &'static str| {
+        let password = Secret::from(password);
+        let proven = authenticate.prove(local, "ci", &password, ORIGIN).await;
+        let issued = authenticate.issue(local, &proven.unwrap(), Bound::default());
+        Credentials::Bearer(issued.unwrap().token)
+    };
+    let counts = async |token: &Credentials| {
+        let caller = authenticate.caller(local, Some(token), ORIGIN);
+        caller.await.is_ok()
+    };
+    let old = token("ci-one").await;
+    assert!(counts(&old).await);
+    authenticate.warm(&accounts).await;
+    assert!(counts(&old).await, "nothing changed");
+    "two".clone_into(&mut suffix.lock().unwrap());
+    authenticate.warm(&accounts).await;
+    assert!(!counts(&old).await);
+    assert!(counts(&token("ci-two").await).await);
+}
+
 #[tokio::test]
 async fn nobody_gets_a_token_and_no_refresh_token() {
     let suffix = Arc::new(std::sync::Mutex::new("one".to_owned()));
