@@ -14,6 +14,9 @@ use super::{
     metadata::Op,
 };
 
+/// How long after its last write a scratch file is left alone: it is written at once and committed, so what is older was meant to be
+/// discarded by somebody whose disk failed at that as well.
+const SCRATCH: Duration = Duration::from_mins(10);
 /// How much partial fills may take in all, in bytes.
 const PARTIAL: u64 = 16 << 30;
 const PAGE: usize = 256;
@@ -38,9 +41,16 @@ pub(crate) async fn sweep_at_start(
 
 /// Drops stale uploads with their records, then stages that have been given up.
 pub(crate) async fn drop_stages(store: &Store, now: WallTime, ttl: Duration) -> Result<(), Error> {
-    let before = now.minus(ttl);
+    let before = Before {
+        others: now.minus(ttl),
+        scratch: now.minus(ttl.min(SCRATCH)),
+    };
     loop {
-        let stale = store.0.raw_metadata.stale_uploads(before, PAGE).await?;
+        let stale = store
+            .0
+            .raw_metadata
+            .stale_uploads(before.others, PAGE)
+            .await?;
         for upload in &stale {
             let delete = vec![Op::DeleteUpload(upload.id)];
             store.0.metadata.commit(delete).await?;
@@ -72,21 +82,28 @@ pub(crate) async fn drop_stages(store: &Store, now: WallTime, ttl: Duration) -> 
     Ok(())
 }
 
+/// When a stage was written last that has been given up.
+#[derive(Clone, Copy)]
+struct Before {
+    scratch: WallTime,
+    others: WallTime,
+}
+
 /// Which stages go: whatever was last written before `before` and is no upload that is still known, and the oldest partial fills
 /// beyond `partial` bytes.
 fn given_up(
     mut stages: Vec<StageInfo>,
     uploads: &BTreeSet<Uuid>,
-    before: WallTime,
+    before: Before,
     partial: u64,
 ) -> Vec<StageName> {
     stages.sort_by_key(|info| Reverse(info.modified_ms));
     let mut kept: u64 = 0;
     let goes = |info: &StageInfo| {
-        let old = info.modified_ms < before.0;
+        let old = info.modified_ms < before.others.0;
         match &info.name {
             StageName::Upload(id) => old && !uploads.contains(id),
-            StageName::Scratch(_) => old,
+            StageName::Scratch(_) => info.modified_ms < before.scratch.0,
             StageName::Fill(_) => {
                 kept = kept.saturating_add(info.length);
                 old || kept > partial
@@ -113,6 +130,7 @@ mod tests {
         let fill = |of: &[u8]| StageName::Fill(Digest::sha256(of));
         let (known, unknown) = (Uuid::now_v7(), Uuid::now_v7());
         let scratch = StageName::Scratch(Uuid::now_v7());
+        let written_now = StageName::Scratch(Uuid::now_v7());
         let stages = vec![
             info(fill(b"newest"), 60, 90),
             info(fill(b"newer"), 30, 80),
@@ -121,10 +139,15 @@ mod tests {
             info(StageName::Upload(known), 1, 10),
             info(StageName::Upload(unknown), 1, 10),
             info(StageName::Upload(Uuid::now_v7()), 1, 60),
-            info(scratch.clone(), 1, 10),
+            info(scratch.clone(), 1, 60),
+            info(written_now, 1, 75),
         ];
         let uploads = BTreeSet::from([known]);
-        let mut gone = given_up(stages, &uploads, WallTime(50), 100);
+        let before = Before {
+            scratch: WallTime(70),
+            others: WallTime(50),
+        };
+        let mut gone = given_up(stages, &uploads, before, 100);
         let mut expected = vec![
             fill(b"surplus"),
             fill(b"old"),
