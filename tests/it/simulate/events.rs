@@ -7,7 +7,7 @@ use wire::digest::Digest;
 use wire::reference::Tag;
 use wire::repository::RepositoryName;
 
-use super::plan::{Place, REPOSITORIES, SITES, TAGS};
+use super::plan::{Place, REPOSITORIES, SITES, TAGS, places};
 use super::world::World;
 
 /// Site, repository, tag or none, digest.
@@ -19,7 +19,7 @@ pub(super) async fn judge(world: &World) {
     let events = world.hook.of_action("push");
     in_order(world, &events);
     let told: HashSet<Told> = events.iter().map(told).collect();
-    for place in 0..SITES.len() {
+    for place in places() {
         complete(world, place, &told).await;
     }
     durable(world, &told).await;

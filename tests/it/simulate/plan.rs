@@ -25,6 +25,11 @@ pub(super) struct Step {
 
 /// The place of a site in [`SITES`].
 pub(super) type Place = usize;
+/// Every site.
+pub(super) fn places() -> std::ops::Range<Place> {
+    0..SITES.len()
+}
+
 /// A repository and a tag.
 pub(super) type Name = (&'static str, &'static str);
 
@@ -113,7 +118,7 @@ impl Plan {
         let mut chance = Chance::new(seed);
         let mut checks = [0; 4];
         let mut skews = [0; 4];
-        for place in 0..SITES.len() {
+        for place in places() {
             checks[place] = chance.of(&[0, 1, 3, 10]);
             skews[place] = chance.of(&[0, 0, 90_000, -45_000, 86_400_000, -7_200_000]);
         }
@@ -313,13 +318,11 @@ fn nobody_is_ended_twice() {
     for seed in 0..200 {
         let mut down = [false; 4];
         for step in Plan::of(seed).steps {
-            match step.event {
-                Event::Crash(place, _) | Event::Stop(place) => {
-                    assert!(!down[place], "seed {seed}");
-                    down[place] = true;
-                }
-                Event::Start(place) => down[place] = false,
-                _ => {}
+            if let Event::Crash(place, _) | Event::Stop(place) = step.event {
+                assert!(!down[place], "seed {seed}");
+                down[place] = true;
+            } else if let Event::Start(place) = step.event {
+                down[place] = false;
             }
         }
     }

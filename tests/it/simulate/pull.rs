@@ -202,6 +202,8 @@ impl Puller {
         let is_right = match reply.status {
             503 => reply.header("retry-after").is_some(),
             502 => self.truth.lied(),
+            // Where tokens come from is away too.
+            401 => !self.spot.is_up(),
             _ => false,
         };
         let Reply { status, body, .. } = reply;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tests::{Chance, Fault, Image, Script, When};
 use tokio::task::JoinHandle;
 
-use super::plan::{Event, Name, Place, REPOSITORIES, SITES, TAGS, Way, What, Wrong};
+use super::plan::{Event, Name, Place, REPOSITORIES, SITES, TAGS, Way, What, Wrong, places};
 use super::pull::Puller;
 use super::world::{Spot, World};
 
@@ -41,7 +41,7 @@ impl Storm {
     /// The weather clears, what is broken is mended, who is down is started.
     pub(super) async fn clear(&mut self, world: &mut World) {
         world.truth.log("the storm is over");
-        for place in 0..SITES.len() {
+        for place in places() {
             self.happen(world, Event::Clear(place)).await;
             self.happen(world, Event::Well(place)).await;
             self.happen(world, Event::Start(place)).await;

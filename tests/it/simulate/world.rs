@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use tests::{Chance, Client, FaultProxy, Hook, Origin, canary};
 use wire::generation::Generation;
 
-use super::plan::{PARENTS, Place, Plan, SITES};
+use super::plan::{PARENTS, Place, Plan, SITES, places};
 use super::truth::Truth;
 
 /// Simulated time per tick, and how long a tick takes at least: time runs ten times as fast as ours, and slower when the machine is
@@ -54,6 +54,7 @@ pub(super) struct Machine {
     pub(super) running: Running,
     pub(super) disk: Ailing,
     power: Volatile,
+    clock: Clock,
     tasks: Tasks,
     is_up: Arc<AtomicBool>,
     /// With every right, and with few: one of each, since making a client reads the machine's trusted roots.
@@ -101,7 +102,7 @@ impl World {
             dir,
         };
         world.let_time_pass();
-        for place in 0..SITES.len() {
+        for place in places() {
             let started = world.start_site(place).await;
             started.unwrap_or_else(|error| panic!("{} does not start: {error}", SITES[place]));
         }
@@ -149,8 +150,8 @@ impl World {
             defaults: Defaults::Up,
             settings: settings(),
         };
-        let tasks = Tasks::new(SITES[place]);
-        let running = start_on(files, config, slice, site.clock.restarted(), &tasks)
+        let (tasks, clock) = (Tasks::new(SITES[place]), site.clock.restarted());
+        let running = start_on(files, config, slice, clock.clone(), &tasks)
             .await
             .map_err(|error| format!("{error:?}"))?;
         let address = running.address();
@@ -159,6 +160,7 @@ impl World {
             running,
             disk,
             power,
+            clock,
             tasks,
             is_up: Arc::new(AtomicBool::new(true)),
             clients: ["ci", "reader"].map(|account| {
@@ -174,8 +176,9 @@ impl World {
     }
 
     fn children(&self, of: Place) -> Vec<Place> {
-        let all = 0..SITES.len();
-        all.filter(|place| PARENTS[*place] == Some(of)).collect()
+        places()
+            .filter(|place| PARENTS[*place] == Some(of))
+            .collect()
     }
 
     /// The power of a site fails; what survives is drawn from `chance`. What its disk then has is verified.
@@ -255,6 +258,12 @@ impl World {
     pub(super) fn running(&self, place: Place) -> &Running {
         let machine = self.sites[place].machine.as_ref();
         &machine.expect("the site runs").running
+    }
+
+    /// The time by which a running site compares what it stored.
+    pub(super) fn steady_ms(&self, place: Place) -> i64 {
+        let machine = self.sites[place].machine.as_ref();
+        machine.expect("the site runs").clock.steady_ms()
     }
 
     fn slice(&self, place: Place) -> Slice {
