@@ -3,9 +3,22 @@
 //! - [`state`]: what must not be lost, and the databases that keep it. Calls none of the others.
 //! - [`publish`]: every change of the topology, recalls and revocations becomes the next generation or nothing.
 //! - [`sign_in`]: the admin token, accounts, sessions.
+//! - [`seal`], [`ca`], [`enrol`]: keys at rest, the mesh's certificates, who is a node.
+//! - [`distribute`], [`report`], `history`, [`ask`]: streams of nodes, what they say, what they are asked.
+//! - [`grpc`]: the node service's rim.
 //! - [`fixed`]: a topology of files in one process, without any of that.
 
+pub mod ask;
+pub mod ca;
+pub mod distribute;
+pub mod enrol;
 pub mod fixed;
+pub mod grpc;
+mod history;
 pub mod publish;
+pub mod report;
+pub mod seal;
 pub mod sign_in;
 pub mod state;
+#[cfg(test)]
+mod test_mesh;

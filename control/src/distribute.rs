@@ -1,0 +1,474 @@
+//! Every connected node at the newest generation.
+//!
+//! Called by `grpc`, which brings streams, and by `http`, which asks what is known of nodes. A stream is a task of its own (`link`) whose
+//! decisions are pure (`stream`); `slices` cuts, `journal` writes what was said, `news` wakes everybody. Several control planes over one
+//! database each hold some streams and know the others from what those write. Source: `spec/control-plane.md` "Distribution".
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicI64, AtomicU64, Ordering},
+    },
+};
+
+use arc_swap::ArcSwapOption;
+use identity::certificate::Shown;
+use runtime::{Clock, Tasks};
+use tokio::sync::{mpsc, watch};
+use tonic::{Status, Streaming};
+use wire::{
+    api::event,
+    generation::Generation,
+    name::NodeName,
+    node_service::{FromNode, Hello, ToNode},
+    time::WallTime,
+};
+
+use crate::{
+    ca::Signer,
+    enrol::Enrol,
+    publish::{self, Publisher},
+    report::{InstanceSeen, NodeSeen, Seen},
+    state::{self, NewEntry, State},
+};
+
+mod ahead;
+mod elsewhere;
+mod journal;
+pub(crate) mod link;
+mod news;
+mod slices;
+mod stream;
+#[cfg(test)]
+mod tests;
+
+use ahead::Mark;
+use elsewhere::Elsewhere;
+use journal::Journal;
+use link::{End, Link, Order};
+use slices::Slices;
+use stream::Stream;
+
+pub use stream::Rhythm;
+
+/// Orders to a stream that wait.
+const ORDERS: usize = 128;
+
+/// What distribution is made of.
+pub struct Config {
+    /// How often something is said.
+    pub rhythm: Rhythm,
+    /// What is to be distributed.
+    pub publisher: Publisher,
+    /// Who may connect.
+    pub enrol: Arc<Enrol>,
+    /// Who signs.
+    pub signer: Arc<Signer>,
+    /// What must not be lost.
+    pub state: Arc<dyn State>,
+}
+
+/// Distribution. Clones share it.
+#[derive(Clone)]
+pub struct Distribute(pub(crate) Arc<Inner>);
+
+pub(crate) struct Inner {
+    /// This control plane among those over the same database.
+    pub(crate) id: String,
+    pub(crate) rhythm: Rhythm,
+    pub(crate) publisher: Publisher,
+    pub(crate) enrol: Arc<Enrol>,
+    pub(crate) state: Arc<dyn State>,
+    pub(crate) clock: Clock,
+    pub(crate) tasks: Tasks,
+    slices: Slices,
+    journal: Arc<Journal>,
+    live: Mutex<HashMap<String, Live>>,
+    numbers: AtomicU64,
+    elsewhere: Mutex<Elsewhere>,
+    mark: ArcSwapOption<Mark>,
+    wake: watch::Sender<u64>,
+}
+
+/// An open stream, as others see it.
+struct Live {
+    number: u64,
+    node: NodeName,
+    orders: mpsc::Sender<Order>,
+    seen: Arc<Seen>,
+    last_seen: AtomicI64,
+}
+
+impl Config {
+    /// Starts distribution as tasks of `tasks`.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn build(self, clock: Clock, tasks: &Tasks) -> Result<Distribute, state::Error> {
+        let journal = Journal::start(Arc::clone(&self.state), &clock, tasks);
+        let slices = Slices::new(
+            self.publisher.clone(),
+            self.signer,
+            clock.clone(),
+            tasks.clone(),
+        );
+        let inner = Arc::new(Inner {
+            id: uuid::Uuid::now_v7().to_string(),
+            rhythm: self.rhythm,
+            publisher: self.publisher,
+            enrol: self.enrol,
+            state: self.state,
+            clock,
+            tasks: tasks.clone(),
+            slices,
+            journal,
+            live: Mutex::default(),
+            numbers: AtomicU64::new(0),
+            elsewhere: Mutex::default(),
+            mark: ArcSwapOption::empty(),
+            wake: watch::Sender::new(0),
+        });
+        inner.load_mark().await?;
+        inner.look_elsewhere().await?;
+        news::start(&inner, tasks);
+        Ok(Distribute(inner))
+    }
+}
+
+impl Distribute {
+    /// What is known of every node that was ever connected, by name.
+    #[must_use]
+    pub fn nodes(&self) -> BTreeMap<NodeName, NodeSeen> {
+        let mut nodes: BTreeMap<NodeName, NodeSeen> = BTreeMap::new();
+        let mut add = |node: &NodeName, instance: &str, seen: InstanceSeen| {
+            let of_node = nodes.entry(node.clone()).or_default();
+            of_node.instances.insert(instance.to_owned(), seen);
+        };
+        for (instance, row) in &self.0.elsewhere().rows {
+            add(&row.node, instance, row.instance(&self.0));
+        }
+        for (instance, live) in &*self.0.lock() {
+            let seen = InstanceSeen {
+                connected: true,
+                here: true,
+                last_seen: WallTime(live.last_seen.load(Ordering::Relaxed)),
+                seen: Arc::clone(&live.seen),
+            };
+            add(&live.node, instance, seen);
+        }
+        nodes
+    }
+
+    /// How many streams are open here.
+    #[must_use]
+    pub fn streams(&self) -> usize {
+        self.0.lock().len()
+    }
+
+    /// Why what nodes report cannot be written, while so.
+    #[must_use]
+    pub fn failing(&self) -> Option<String> {
+        self.0.journal.failing()
+    }
+
+    /// Publishes above everything that any node holds: nodes that are ahead are served again. `who` is for the audit log.
+    ///
+    /// # Errors
+    /// When it cannot be published or the store fails.
+    pub async fn recover(&self, who: &str) -> Result<Generation, publish::Error> {
+        let newest = self.0.newest();
+        let mark = self.0.mark.load().as_deref().copied();
+        let held: Vec<_> = self
+            .nodes()
+            .into_values()
+            .flat_map(|node| node.instances.into_values())
+            .collect();
+        let held = held.iter().map(|instance| instance.seen.generation);
+        let above = ahead::above(held.chain(mark.map(|mark| mark.seen)), newest);
+        // First: whoever hears of the new generation must find no mark.
+        self.0.unmark().await?;
+        self.0.publisher.recover(above, who).await
+    }
+
+    /// Who owns the streams.
+    pub(crate) fn tasks(&self) -> Tasks {
+        self.0.tasks.clone()
+    }
+
+    /// Serves a stream whose certificate was admitted and whose hello was read.
+    pub(crate) async fn connect(
+        &self,
+        (shown, node): (Shown, NodeName),
+        hello: Hello,
+        incoming: Streaming<FromNode>,
+        outgoing: mpsc::Sender<Result<ToNode, Status>>,
+    ) {
+        let (orders, receiver) = mpsc::channel(ORDERS);
+        let held = Generation(hello.generation);
+        let before = self.0.before(&hello.instance);
+        let confirmed = before.as_ref().map_or(Generation(0), |seen| seen.confirmed);
+        let ahead = self.0.find_ahead(held, confirmed).await;
+        let document_digest = hex::encode(&hello.document_digest);
+        let seen = self.0.greeted(&hello, &shown, before, ahead);
+        let link = Link {
+            inner: Arc::clone(&self.0),
+            stream: Stream::new(held, document_digest, ahead, self.0.clock.now()),
+            wake: self.0.wake.subscribe(),
+            written: self.0.clock.now(),
+            own_orders: orders.clone(),
+            orders: receiver,
+            instance: hello.instance.clone(),
+            queue: VecDeque::new(),
+            asked: HashMap::new(),
+            node,
+            shown,
+            incoming,
+            outgoing,
+            seen,
+        };
+        let number = self.0.register(&link, orders);
+        let inner = Arc::clone(&self.0);
+        self.0.tasks.spawn("node-stream", async move {
+            let (instance, node) = (link.instance.clone(), link.node.clone());
+            let end = link.run(&hello).await;
+            inner.parted(&instance, &node, number, &end);
+        });
+    }
+}
+
+impl Inner {
+    pub(crate) fn now(&self) -> WallTime {
+        WallTime(self.clock.wall_ms())
+    }
+
+    fn newest(&self) -> Generation {
+        *self.publisher.watch().borrow()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Live>> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Orders to one connected instance of a node; to the one with the newest generation.
+    pub(crate) fn orders(&self, node: &NodeName) -> Option<mpsc::Sender<Order>> {
+        let live = self.lock();
+        let mine = live.values().filter(|live| live.node == *node);
+        mine.max_by_key(|live| live.seen.generation)
+            .map(|live| live.orders.clone())
+    }
+
+    /// Nodes with a stream here.
+    pub(crate) fn held_here(&self) -> Vec<NodeName> {
+        let mut nodes: Vec<_> = self.lock().values().map(|live| live.node.clone()).collect();
+        nodes.sort();
+        nodes.dedup();
+        nodes
+    }
+
+    /// Whether another control plane holds a stream of the node.
+    pub(crate) fn held_elsewhere(&self, node: &NodeName) -> bool {
+        let elsewhere = self.elsewhere();
+        let mut rows = elsewhere.rows.values().filter(|row| row.node == *node);
+        rows.any(|row| row.held_by != self.id && row.instance(self).connected)
+    }
+
+    fn before(&self, instance: &str) -> Option<Arc<Seen>> {
+        let live = self.lock().get(instance).map(|live| Arc::clone(&live.seen));
+        live.or_else(|| {
+            let elsewhere = self.elsewhere();
+            elsewhere
+                .rows
+                .get(instance)
+                .map(|row| Arc::clone(&row.seen))
+        })
+    }
+
+    fn greeted(
+        &self,
+        hello: &Hello,
+        shown: &Shown,
+        before: Option<Arc<Seen>>,
+        ahead: bool,
+    ) -> Seen {
+        let held = Generation(hello.generation);
+        let before = before.as_deref().cloned().unwrap_or_default();
+        Seen {
+            version: hello.version.chars().take(64).collect(),
+            connected_at: self.now(),
+            generation: held,
+            document_digest: hex::encode(&hello.document_digest),
+            refused: before
+                .refused
+                .clone()
+                .filter(|refused| refused.generation > held),
+            ahead,
+            certificate_until: shown.ends,
+            sequence: 0,
+            ..before
+        }
+    }
+
+    fn register(&self, link: &Link, orders: mpsc::Sender<Order>) -> u64 {
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        let live = Live {
+            number,
+            node: link.node.clone(),
+            orders,
+            seen: Arc::new(link.seen.clone()),
+            last_seen: AtomicI64::new(self.now().0),
+        };
+        let replaced = self.lock().insert(link.instance.clone(), live);
+        if let Some(replaced) = replaced {
+            // If it cannot take the order, its node is silent and it ends by itself.
+            let _ = replaced.orders.try_send(Order::Replaced);
+        }
+        number
+    }
+
+    /// An instance said something new.
+    fn said(&self, instance: &str, node: &NodeName, seen: Arc<Seen>) {
+        let now = self.now();
+        if let Some(live) = self.lock().get_mut(instance) {
+            live.seen = Arc::clone(&seen);
+            live.last_seen.store(now.0, Ordering::Relaxed);
+        }
+        self.journal
+            .put(instance, Link::entry(node, self.id.clone(), now, seen));
+    }
+
+    fn touch(&self, instance: &str) {
+        if let Some(live) = self.lock().get(instance) {
+            live.last_seen.store(self.now().0, Ordering::Relaxed);
+        }
+    }
+
+    fn parted(&self, instance: &str, node: &NodeName, number: u64, end: &End) {
+        let gone = {
+            let mut live = self.lock();
+            let mine = live.get(instance).is_some_and(|live| live.number == number);
+            mine.then(|| live.remove(instance)).flatten()
+        };
+        let Some(gone) = gone else {
+            return; // replaced by a newer stream of the same instance
+        };
+        let last_seen = WallTime(gone.last_seen.load(Ordering::Relaxed));
+        self.remember(instance, node, last_seen, &gone.seen);
+        let why = match end {
+            End::Gone => "the connection ended".to_owned(),
+            End::Told(status) => status.message().to_owned(),
+        };
+        self.journal.put(
+            instance,
+            Link::entry(node, String::new(), last_seen, gone.seen),
+        );
+        self.event(
+            node,
+            "node_disconnected",
+            format!("{node} (instance {instance}) disconnected: {why}"),
+        );
+    }
+
+    fn event(&self, node: &NodeName, kind: &str, text: String) {
+        tracing::info!(%node, kind, "{text}");
+        let entry = event::Entry {
+            sequence: 0,
+            at: self.now(),
+            node: Some(node.clone()),
+            kind: kind.to_owned(),
+            text,
+            event: None,
+        };
+        if !self.journal.tell(vec![entry], None) {
+            tracing::warn!(%node, kind, "an event was left out: the store takes none");
+        }
+    }
+
+    fn audit_refusal(&self, node: &NodeName, why: String) {
+        let entry = NewEntry {
+            at: self.now(),
+            who: format!("node:{node}"),
+            action: "report".to_owned(),
+            target: format!("nodes/{node}"),
+            before: None,
+            after: None,
+            generation: None,
+            refused: Some(why),
+        };
+        let state = Arc::clone(&self.state);
+        self.tasks.spawn("audit", async move {
+            if let Err(error) = state.record(vec![entry]).await {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "a refusal could not be recorded"
+                );
+            }
+        });
+    }
+
+    fn is_ahead(&self, held: Generation, confirmed: Generation) -> bool {
+        let mark = self.mark.load().as_deref().copied();
+        ahead::is_ahead(held, self.newest(), mark, confirmed)
+    }
+
+    /// As `is_ahead`, and leaves the mark when the node is the first.
+    async fn find_ahead(&self, held: Generation, confirmed: Generation) -> bool {
+        if held > self.newest() {
+            // Another control plane may have published what we have not heard of yet.
+            let newest = self.state.newest().await;
+            let newest =
+                newest.map(|newest| newest.map_or(Generation(0), |newest| newest.generation));
+            match newest {
+                Ok(newest) if held <= newest => return false,
+                Ok(newest) => self.leave_mark(held, newest).await,
+                Err(_) => {}
+            }
+        }
+        self.is_ahead(held, confirmed)
+    }
+
+    async fn leave_mark(&self, held: Generation, newest: Generation) {
+        let before = self.mark.load().as_deref().copied();
+        let mark = ahead::marked(before, held, newest);
+        if before == Some(mark) {
+            return;
+        }
+        self.mark.store(Some(Arc::new(mark)));
+        let write = |mark: Mark| serde_json::to_vec(&mark).ok();
+        let written = self
+            .state
+            .swap_value(ahead::VALUE, before.and_then(write), write(mark))
+            .await;
+        if let Err(error) = written {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "that nodes are ahead could not be written"
+            );
+        }
+    }
+
+    async fn load_mark(&self) -> Result<(), state::Error> {
+        let stored = self.state.value(ahead::VALUE).await?;
+        let mark = stored.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        self.mark.store(mark.map(Arc::new));
+        Ok(())
+    }
+
+    async fn unmark(&self) -> Result<(), state::Error> {
+        loop {
+            let stored = self.state.value(ahead::VALUE).await?;
+            if stored.is_none() || self.state.swap_value(ahead::VALUE, stored, None).await? {
+                self.mark.store(None);
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Distribute {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Distribute")
+            .field("id", &self.0.id)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,121 @@
+//! Nodes that are ahead of this control plane, because its database was restored from an older backup.
+//!
+//! They get nothing until an operator confirms: what was published since the backup would otherwise be replaced by what was in force
+//! before it, as soon as generations have caught up. So the first node that is seen ahead leaves a mark in the state: every node that
+//! holds a generation above the mark, and did not get it from us, waits too. `recover` takes the mark away and publishes above all.
+
+use serde::{Deserialize, Serialize};
+use wire::generation::Generation;
+
+/// The name of the mark in the state.
+pub(super) const VALUE: &str = "ahead";
+/// How far above our newest generation a node's claim is believed, when a number above all of them is looked for.
+const BELIEVED: u64 = 1 << 32;
+
+/// The mark.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Mark {
+    /// The newest generation when the first node was seen ahead.
+    pub(super) floor: Generation,
+    /// The highest generation that a node held.
+    pub(super) seen: Generation,
+}
+
+/// Whether a node that holds `held` must wait. `confirmed` is the generation that it last confirmed to us.
+pub(super) fn is_ahead(
+    held: Generation,
+    newest: Generation,
+    mark: Option<Mark>,
+    confirmed: Generation,
+) -> bool {
+    let above_mark = mark.is_some_and(|mark| held > mark.floor && held != confirmed);
+    held > newest || above_mark
+}
+
+/// The mark after a node was seen with `held` above `newest`.
+pub(super) fn marked(before: Option<Mark>, held: Generation, newest: Generation) -> Mark {
+    let seen = believed(held, newest);
+    before.map_or(
+        Mark {
+            floor: newest,
+            seen,
+        },
+        |mark| Mark {
+            floor: mark.floor.min(newest),
+            seen: mark.seen.max(seen),
+        },
+    )
+}
+
+/// What to publish above: everything that was held, as far as it can be believed.
+pub(super) fn above(held: impl Iterator<Item = Generation>, newest: Generation) -> Generation {
+    held.map(|held| believed(held, newest))
+        .fold(newest, Generation::max)
+}
+
+/// A node that claims the end of all numbers must not take them away from everybody.
+fn believed(held: Generation, newest: Generation) -> Generation {
+    if held.0 <= newest.0.saturating_add(BELIEVED) {
+        held
+    } else {
+        newest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_holds_more_than_we_know_or_than_the_backup_knew_waits() {
+        let mark = |floor| {
+            Some(Mark {
+                floor: Generation(floor),
+                seen: Generation(9),
+            })
+        };
+        // (held, newest, mark, confirmed) -> waits
+        let cases = [
+            (5, 5, None, 5, false),
+            (4, 5, None, 0, false),
+            (6, 5, None, 5, true),
+            (6, 7, mark(5), 5, true), // from before the restore, numbers have caught up
+            (6, 7, mark(5), 6, false), // from us
+            (5, 7, mark(5), 0, false),
+            (0, 7, mark(0), 0, false),
+        ];
+        for (held, newest, mark, confirmed, expected) in cases {
+            let waits = is_ahead(
+                Generation(held),
+                Generation(newest),
+                mark,
+                Generation(confirmed),
+            );
+            assert_eq!(waits, expected, "{held} {newest} {mark:?} {confirmed}");
+        }
+    }
+
+    #[test]
+    fn the_mark_stays_at_the_backup_and_an_absurd_claim_moves_nothing() {
+        let first = marked(None, Generation(9), Generation(5));
+        assert_eq!(
+            first,
+            Mark {
+                floor: Generation(5),
+                seen: Generation(9)
+            }
+        );
+        let second = marked(Some(first), Generation(12), Generation(7));
+        assert_eq!(
+            second,
+            Mark {
+                floor: Generation(5),
+                seen: Generation(12)
+            }
+        );
+        let absurd = marked(Some(second), Generation(u64::MAX), Generation(7));
+        assert_eq!(absurd, second);
+        let held = [3, 12, u64::MAX].map(Generation).into_iter();
+        assert_eq!(above(held, Generation(7)), Generation(12));
+    }
+}

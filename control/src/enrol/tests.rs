@@ -1,0 +1,310 @@
+//! Who gets a certificate, who keeps it, and what is said to everybody else.
+
+use identity::certificate::Key;
+
+use super::*;
+use crate::{
+    distribute::Rhythm,
+    test_mesh::{Control, WHO},
+};
+
+const START: i64 = 1_700_000_000_000;
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// A control plane whose clock stands, and two nodes.
+async fn control() -> Control {
+    let control = Control::with(Clock::manual(START), Rhythm::default()).await;
+    control.apply(&["dev", "prod"], "one").await;
+    control
+}
+
+struct Joined {
+    instance: String,
+    enrolled: Enrolled,
+}
+
+fn csr() -> Vec<u8> {
+    Key::generate().unwrap().request("x").unwrap()
+}
+
+async fn join(control: &Control, token: &str, node: &str) -> Result<Joined, Refused> {
+    let instance = uuid::Uuid::now_v7().to_string();
+    match control.enrol.enrol(token, node, &instance, &csr()).await {
+        Ok(enrolled) => Ok(Joined { instance, enrolled }),
+        Err(Error::Refused(refused)) => Err(refused),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+async fn joined(control: &Control, node: &str) -> Joined {
+    let token = control.token(node, 1).await;
+    join(control, &token, node).await.unwrap()
+}
+
+async fn renew(control: &Control, node: &Joined, counter: u64) -> Result<Enrolled, Refused> {
+    match control
+        .enrol
+        .renew(&node.enrolled.chain, &node.instance, &csr(), counter)
+        .await
+    {
+        Ok(enrolled) => Ok(enrolled),
+        Err(Error::Refused(refused)) => Err(refused),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[tokio::test]
+async fn a_join_token_admits_its_node_as_often_as_it_says_while_it_lasts() {
+    let control = control().await;
+    let (dev, prod): (NodeName, NodeName) = ("dev".parse().unwrap(), "prod".parse().unwrap());
+    let token = control.token("prod", 2).await;
+    let other = Refused::OtherNode {
+        claimed: dev,
+        actual: prod.clone(),
+    };
+    assert_eq!(join(&control, &token, "dev").await.map(drop), Err(other));
+    let first = join(&control, &token, "prod").await.unwrap();
+    assert_eq!(first.enrolled.counter, 1);
+    assert_eq!(first.enrolled.ends, WallTime(START).plus(DAY));
+    let shown = control.enrol.admit(&first.enrolled.chain).unwrap();
+    assert_eq!(
+        (shown.1, shown.0.instance),
+        (prod.clone(), Some(first.instance))
+    );
+    assert!(join(&control, &token, "prod").await.is_ok());
+    assert_eq!(
+        join(&control, &token, "prod").await.map(drop),
+        Err(Refused::UsedToken(prod.clone()))
+    );
+
+    let late = control.token("prod", 1).await;
+    control.clock.advance(Duration::from_secs(15 * 60));
+    assert_eq!(
+        join(&control, &late, "prod").await.map(drop),
+        Err(Refused::ExpiredToken(prod.clone()))
+    );
+    assert_eq!(
+        join(&control, "made-up", "prod").await.map(drop),
+        Err(Refused::UnknownToken(prod))
+    );
+    let elsewhere = self::control().await.token("prod", 1).await;
+    assert!(
+        matches!(
+            join(&control, &elsewhere, "prod").await,
+            Err(Refused::UnknownToken(_))
+        ),
+        "another mesh's"
+    );
+
+    let told = control.refusals().await;
+    for part in [
+        "belongs to node 'prod'",
+        "used already",
+        "has expired",
+        "not one of this mesh",
+    ] {
+        assert!(
+            told.iter().any(|text| text.contains(part)),
+            "{part} in {told:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_makes_no_sense_is_refused_before_anything_is_used_up() {
+    let control = control().await;
+    let token = control.token("prod", 1).await;
+    let enrol = &control.enrol;
+    let instance = "one";
+    for (node, instance, csr) in [
+        ("no such", instance, csr()),
+        ("ghost", instance, csr()),
+        ("prod", "", csr()),
+        ("prod", "a/b", csr()),
+        ("prod", instance, b"garbage".to_vec()),
+    ] {
+        let refused = enrol.enrol(&token, node, instance, &csr).await;
+        assert!(
+            matches!(
+                refused,
+                Err(Error::Refused(Refused::Bad(_) | Refused::UnknownNode(_)))
+            ),
+            "{node} {instance}"
+        );
+    }
+    assert!(
+        join(&control, &token, "prod").await.is_ok(),
+        "the token was not used"
+    );
+    let node = "prod".parse().unwrap();
+    let (week, ghost) = (Duration::from_secs(7 * 86_400), "ghost".parse().unwrap());
+    assert!(enrol.join_token(&node, week, 1, WHO).await.is_ok());
+    assert!(matches!(
+        enrol.join_token(&node, week + DAY, 1, WHO).await,
+        Err(Error::Bad(_))
+    ));
+    assert!(matches!(
+        enrol.join_token(&node, week, 5_000, WHO).await,
+        Err(Error::Bad(_))
+    ));
+    let undeclared = enrol.join_token(&ghost, week, 1, WHO).await;
+    assert!(matches!(
+        undeclared,
+        Err(Error::Refused(Refused::UnknownNode(_)))
+    ));
+}
+
+#[tokio::test]
+async fn strangers_cannot_fill_the_audit_log() {
+    let control = control().await;
+    for _ in 0..ANONYMOUS + 20 {
+        assert!(join(&control, "made-up", "prod").await.is_err());
+    }
+    assert_eq!(control.refusals().await.len(), ANONYMOUS as usize);
+    control.clock.advance(Duration::from_secs(60));
+    assert!(join(&control, "made-up", "prod").await.is_err());
+    assert_eq!(control.refusals().await.len(), ANONYMOUS as usize + 1);
+}
+
+#[tokio::test]
+async fn a_certificate_may_be_renewed_for_thirty_days_after_its_end() {
+    let control = control().await;
+    let mut node = joined(&control, "prod").await;
+    control.clock.advance(DAY + Duration::from_secs(1));
+    let ended = control.enrol.admit(&node.enrolled.chain);
+    assert_eq!(ended.map(drop), Err(Refused::Certificate(Invalid::Ended)));
+    control.clock.advance(DAY * 29);
+    node.enrolled = renew(&control, &node, 1).await.unwrap();
+    assert_eq!(node.enrolled.counter, 2);
+    assert!(control.enrol.admit(&node.enrolled.chain).is_ok());
+    control.clock.advance(DAY * 31);
+    let refused = renew(&control, &node, 2).await.map(drop);
+    assert_eq!(
+        refused,
+        Err(Refused::ExpiredCertificate("prod".parse().unwrap()))
+    );
+}
+
+#[tokio::test]
+async fn a_copied_directory_is_found_shut_out_and_told() {
+    let control = control().await;
+    let mut node = joined(&control, "prod").await;
+    node.enrolled = renew(&control, &node, 1).await.unwrap();
+    let copy = renew(&control, &node, 1).await;
+    assert!(matches!(copy, Err(Refused::ShutOut { .. })), "{copy:?}");
+    // Both lines of it are out, since nobody can tell which one is the copy.
+    let original = renew(&control, &node, 2).await;
+    assert!(
+        matches!(original, Err(Refused::ShutOut { .. })),
+        "{original:?}"
+    );
+    assert!(matches!(
+        control.enrol.admit(&node.enrolled.chain),
+        Err(Refused::ShutOut { .. })
+    ));
+    assert_eq!(control.events("clone_detected").await.len(), 1);
+    assert!(
+        control
+            .refusals()
+            .await
+            .iter()
+            .any(|text| text.contains("copied"))
+    );
+    assert!(control.enrol.shut_out().contains_key(&node.instance));
+    let another = joined(&control, "prod").await;
+    assert!(
+        control.enrol.admit(&another.enrolled.chain).is_ok(),
+        "another instance is not concerned"
+    );
+}
+
+#[tokio::test]
+async fn a_revoked_node_comes_back_with_a_new_token_alone() {
+    let control = control().await;
+    let (prod, dev): (NodeName, NodeName) = ("prod".parse().unwrap(), "dev".parse().unwrap());
+    let (node, other) = (
+        joined(&control, "prod").await,
+        joined(&control, "dev").await,
+    );
+    let unused = control.token("prod", 1).await;
+    control.enrol.revoke(&prod, WHO).await.unwrap();
+    assert_eq!(
+        control.enrol.admit(&node.enrolled.chain).map(drop),
+        Err(Refused::Revoked(prod.clone()))
+    );
+    assert_eq!(
+        renew(&control, &node, 1).await.map(drop),
+        Err(Refused::Revoked(prod.clone()))
+    );
+    assert_eq!(
+        join(&control, &unused, "prod").await.map(drop),
+        Err(Refused::UnknownToken(prod.clone()))
+    );
+    assert_eq!(
+        control.enrol.admit(&other.enrolled.chain).map(|it| it.1),
+        Ok(dev)
+    );
+
+    let back = joined(&control, "prod").await;
+    let shown = control.enrol.admit(&back.enrolled.chain).unwrap();
+    assert_eq!(shown.1, prod);
+    assert_eq!(
+        control.enrol.admit(&node.enrolled.chain).map(drop),
+        Err(Refused::Revoked(prod)),
+        "the old one stays out"
+    );
+}
+
+#[tokio::test]
+async fn a_certificate_speaks_for_its_node_instance_and_mesh_alone() {
+    let (control, foreign) = (control().await, control().await);
+    let node = joined(&control, "prod").await;
+    let chain = &node.enrolled.chain;
+    let other = control.enrol.renew(chain, "another", &csr(), 1).await;
+    assert!(matches!(
+        other,
+        Err(Error::Refused(Refused::OtherInstance(_)))
+    ));
+    let stranger = joined(&foreign, "prod").await;
+    let refused = control.enrol.admit(&stranger.enrolled.chain).map(drop);
+    assert_eq!(refused, Err(Refused::Certificate(Invalid::Foreign)));
+    assert_eq!(
+        control.enrol.admit(&[]).map(drop),
+        Err(Refused::Certificate(Invalid::None))
+    );
+    let leaf = Leaf {
+        id: SpiffeId::Control {
+            mesh: "acme".parse().unwrap(),
+        },
+        instance: None,
+        hosts: Vec::new(),
+        begins: WallTime(START),
+        ends: WallTime(START).plus(DAY),
+    };
+    let own = control
+        .ca
+        .issue(&Request::read(&csr()).unwrap(), &leaf)
+        .unwrap();
+    assert_eq!(control.enrol.admit(&own).map(drop), Err(Refused::NotANode));
+    control.apply(&["dev"], "two").await;
+    assert_eq!(
+        control.enrol.admit(chain).map(drop),
+        Err(Refused::UnknownNode("prod".parse().unwrap()))
+    );
+}
+
+#[tokio::test]
+async fn an_instance_that_a_restored_database_does_not_know_renews_by_what_it_shows() {
+    let control = control().await;
+    let mut node = joined(&control, "prod").await;
+    node.enrolled = renew(&control, &node, 1).await.unwrap();
+    control
+        .state
+        .forget(&"prod".parse().unwrap())
+        .await
+        .unwrap();
+    node.enrolled = renew(&control, &node, 2).await.unwrap();
+    let counter = node.enrolled.counter;
+    assert!(renew(&control, &node, counter).await.is_ok());
+    assert_eq!(control.state.instances().await.unwrap().len(), 1);
+}
