@@ -27,11 +27,11 @@ use wire::name::NodeName;
 use crate::{
     copy::Copies,
     event::{Recorder, deliver::Deliveries},
-    fill::Fills,
+    fill::{self, Fills},
     http::{self, Http, Places, View},
     metric::Metrics,
     registry,
-    rule::{Rules, status::Facts},
+    rule::{Rules, recalls::Recalls, status::Facts},
     session::Sessions,
     settings::Settings,
     store::{self, Store},
@@ -45,6 +45,7 @@ mod heal;
 mod listen;
 mod observe;
 mod offer;
+mod recall;
 mod report;
 mod slice;
 mod status;
@@ -135,6 +136,7 @@ struct Shared {
     name: NodeName,
     store: Store,
     rules: Arc<ArcSwap<Rules>>,
+    recalls: Recalls,
     view: Arc<ArcSwapOption<View>>,
     slice: ArcSwap<Slice>,
     applying: tokio::sync::Mutex<()>,
@@ -263,7 +265,12 @@ async fn build(
         clock.clone(),
     );
     let rules: Arc<ArcSwap<Rules>> = Arc::default();
-    let fills = observe::fills(&settings, &metrics).build(store.clone(), clock.clone(), tasks);
+    let recalls = Recalls::default();
+    let fills = fill::Config {
+        recalls: recalls.clone(),
+        ..observe::fills(&settings, &metrics)
+    };
+    let fills = fills.build(store.clone(), clock.clone(), tasks);
     let copies = observe::copies(&settings, &metrics).build(
         store.clone(),
         fills.clone(),
@@ -276,6 +283,7 @@ async fn build(
         mesh: slice.topology.mesh.clone(),
         node: config.name.clone(),
         negative: settings.negative,
+        recalls: recalls.clone(),
     };
     let verbs = verbs.build(
         store.clone(),
@@ -315,6 +323,7 @@ async fn build(
         name: config.name.clone(),
         store,
         rules,
+        recalls,
         view,
         slice: ArcSwap::from_pointee(slice.clone()),
         applying: tokio::sync::Mutex::default(),

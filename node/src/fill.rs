@@ -128,7 +128,7 @@ impl Fills {
     #[must_use]
     pub fn join(&self, want: Want) -> Joined {
         self.enter(want, |_| true)
-            .unwrap_or_else(|want| self.refused(*want))
+            .unwrap_or_else(|want| self.ended(*want, Error::Busy))
     }
 
     /// Like [`Fills::join`], but gives `want` back when the fill in flight was begun for another repository: then the caller
@@ -155,12 +155,21 @@ impl Fills {
         self.shared.table.len()
     }
 
+    /// How many bytes of a content that is on its way are here; `None` when it is not.
+    #[must_use]
+    pub fn arrived(&self, digest: &Digest) -> Option<u64> {
+        self.shared.table.get(digest).map(|fill| fill.spool.front())
+    }
+
     fn enter(&self, want: Want, may_join: impl Fn(&Fill) -> bool) -> Result<Joined, Box<Want>> {
         let owner = Owner {
             repository: want.repository.clone(),
             rule: want.active.rule.name.clone(),
         };
         let digest = want.digest.clone();
+        if self.shared.config.recalls.contains(&digest) {
+            return Ok(self.ended(want, Error::Recalled(digest)));
+        }
         let entered = self
             .shared
             .table
@@ -171,7 +180,7 @@ impl Fills {
                 collapsed: true,
             }),
             table::Entered::Other => Err(Box::new(want)),
-            table::Entered::Full => Ok(self.refused(want)),
+            table::Entered::Full => Ok(self.ended(want, Error::Busy)),
             table::Entered::Started(fill, flight) => {
                 self.shared
                     .tasks
@@ -184,9 +193,10 @@ impl Fills {
         }
     }
 
-    fn refused(&self, want: Want) -> Joined {
+    /// A fill that has failed before it began.
+    fn ended(&self, want: Want, error: Error) -> Joined {
         let fill = self.fill(&want);
-        fill.spool.fail(Error::Busy);
+        fill.spool.fail(error);
         Joined {
             fill: Arc::new(fill),
             collapsed: false,

@@ -10,7 +10,13 @@ use arc_swap::ArcSwap;
 use runtime::{Clock, Tasks};
 use wire::name::{MeshName, NodeName};
 
-use crate::{copy::Copies, event::Recorder, fill::Fills, rule::Rules, store::Store};
+use crate::{
+    copy::Copies,
+    event::Recorder,
+    fill::Fills,
+    rule::{Rules, recalls::Recalls},
+    store::Store,
+};
 
 mod adopt;
 pub mod answer;
@@ -20,11 +26,14 @@ mod delete;
 pub mod error;
 pub mod explain;
 pub mod freshness;
+mod inventory;
 mod list;
 mod manifest;
 mod patience;
 mod place;
+mod pull;
 mod push;
+mod recall;
 mod referrer;
 mod refuse;
 mod remembered;
@@ -42,6 +51,7 @@ pub use answer::{
     ReferrersAnswer, TagsAnswer, Upload, UploadStart, UploadStarted,
 };
 pub use error::{Error, Trouble};
+pub use pull::own_request;
 
 /// What a registry is made with.
 #[derive(Debug, Clone)]
@@ -52,6 +62,8 @@ pub struct Config {
     pub node: NodeName,
     /// How long a 404 of an upstream is remembered.
     pub negative: Duration,
+    /// What is refused whatever else is known of it.
+    pub recalls: Recalls,
 }
 
 /// A registry: every verb of the distribution-spec, over a store and the rules in force. Clones share it.
@@ -76,6 +88,8 @@ struct Inner {
     lists: list::Lists,
     referring: referrer::Referring,
     uploads: upload::Uploads,
+    pulls: pull::Pulls,
+    recalls: Recalls,
 }
 
 impl Config {
@@ -95,6 +109,7 @@ impl Config {
         tasks: &Tasks,
     ) -> Registry {
         let tasks = tasks.child("registry");
+        let pulls = pull::Pulls::new(&tasks, &clock);
         let inner = Inner {
             mesh: self.mesh,
             node: self.node,
@@ -111,6 +126,8 @@ impl Config {
             lists: list::Lists::new(&tasks),
             referring: referrer::Referring::new(&tasks),
             uploads: upload::Uploads::new(),
+            pulls,
+            recalls: self.recalls,
         };
         Registry {
             inner: Arc::new(inner),

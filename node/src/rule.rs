@@ -12,6 +12,7 @@ use crate::upstream::Upstream;
 
 pub mod conflict;
 pub mod describe;
+pub mod recalls;
 pub mod state;
 pub mod status;
 

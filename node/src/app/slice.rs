@@ -5,15 +5,15 @@
 //! began with.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, PoisonError},
 };
 
 use topology::{
-    model::{Node, Rule, Topology},
+    model::{Node, Recall, Rule, Topology},
     problem::Problem,
 };
-use wire::{event::Action, generation::Generation, name::NodeName, time::WallTime};
+use wire::{digest::Digest, event::Action, generation::Generation, name::NodeName, time::WallTime};
 
 use super::Shared;
 use crate::{
@@ -63,6 +63,16 @@ impl Slice {
         })
     }
 
+    /// What the node is to refuse.
+    #[must_use]
+    pub fn recalls(&self) -> &BTreeMap<Digest, Recall> {
+        static NONE: BTreeMap<Digest, Recall> = BTreeMap::new();
+        self.topology
+            .slice
+            .as_ref()
+            .map_or(&NONE, |slice| &slice.recalls)
+    }
+
     /// This node as the slice has it.
     #[must_use]
     pub fn own(&self) -> Option<&Node> {
@@ -86,6 +96,8 @@ impl Shared {
             tracing::error!(node = %self.name, generation = %slice.generation, "the slice is not for this node; the one in force stays");
             return;
         };
+        // Refusing comes first: nothing of the new slice is served before.
+        self.refuse_recalled(slice.recalls());
         let kept = self.kept_facts().await;
         let active = own
             .rules
@@ -128,6 +140,7 @@ impl Shared {
         self.upstreams
             .retain(&own.rules.iter().map(|rule| rule.name.clone()).collect());
         self.copies.nudge();
+        self.tell_recalls(slice.recalls()).await;
         self.metrics
             .config_generation
             .set([], slice.generation.0 as f64);

@@ -60,7 +60,9 @@ impl From<fill::Error> for Error {
             wrong @ (fill::Error::Mismatch { .. } | fill::Error::Size { .. }) => {
                 Self::Wrong(wrong.to_string())
             }
-            other @ (fill::Error::Busy | fill::Error::Aborted) => Self::Other(other.to_string()),
+            other @ (fill::Error::Busy | fill::Error::Recalled(_) | fill::Error::Aborted) => {
+                Self::Other(other.to_string())
+            }
         }
     }
 }

@@ -12,7 +12,7 @@ use std::{
 use futures_util::{StreamExt, future::join_all};
 use identity::secret::Secrets;
 use runtime::{clock::Clock, egress, reconcile::Reconciler, tasks::Tasks};
-use wire::{name::WebhookName, time::WallTime};
+use wire::{event::Action, name::WebhookName, time::WallTime};
 
 use super::{Recorder, attempt};
 use crate::{
@@ -44,6 +44,7 @@ pub struct Deliveries {
     tasks: Tasks,
     metrics: Metrics,
     secrets: Secrets,
+    declared: Mutex<Vec<topology::model::Webhook>>,
     running: Mutex<HashMap<WebhookName, (topology::model::Webhook, Tasks)>>,
 }
 
@@ -65,12 +66,14 @@ impl Deliveries {
             metrics,
             secrets,
             tasks: tasks.child("webhooks"),
+            declared: Mutex::default(),
             running: Mutex::default(),
         }
     }
 
     /// Puts these webhooks in force: new and changed ones start, others stop. What waits in the outbox stays there.
     pub fn apply(&self, webhooks: &[topology::model::Webhook]) {
+        *self.declared.lock().unwrap_or_else(PoisonError::into_inner) = webhooks.to_vec();
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         running.retain(|_, (old, tasks)| {
             let stays = webhooks.iter().any(|new| new == old && new.enabled);
@@ -93,7 +96,35 @@ impl Deliveries {
         }
     }
 
-    fn start(&self, webhook: &topology::model::Webhook) -> Result<Tasks, String> {
+    /// Sends a ping to a webhook's receiver now, past the outbox, and says what came of it; `None` when there is no such webhook.
+    pub async fn ping(&self, name: &WebhookName) -> Option<wire::api::status::Delivery> {
+        let declared = {
+            let all = self.declared.lock().unwrap_or_else(PoisonError::into_inner);
+            all.iter().find(|webhook| webhook.name == *name).cloned()
+        }?;
+        let now = || WallTime(self.clock.wall_ms());
+        let ping = EventRecord {
+            id: uuid::Uuid::now_v7(),
+            key: String::new(),
+            action: Action::Ping.as_str().to_owned(),
+            body: wire::event::ping_body(),
+            recorded_at: now(),
+        };
+        let answer = match self.target(&declared) {
+            Ok(target) => tokio::time::timeout(DEADLINE, post(&target, &ping))
+                .await
+                .unwrap_or_else(|_| Err("no answer within 10 s".to_owned())),
+            Err(reason) => Err(reason),
+        };
+        Some(wire::api::status::Delivery {
+            at: now(),
+            status: answer.as_ref().ok().copied(),
+            error: answer.err(),
+            attempts: 1,
+        })
+    }
+
+    fn target(&self, webhook: &topology::model::Webhook) -> Result<Target, String> {
         let url = url::Url::parse(&webhook.url).map_err(|e| e.to_string())?;
         let host = url.host_str().ok_or("its URL has no host")?;
         let options = egress::Options {
@@ -101,12 +132,16 @@ impl Deliveries {
             ..egress::Options::default()
         };
         let client = options.build().map_err(|e| e.to_string())?;
-        let target = Arc::new(Target {
+        Ok(Target {
             webhook: webhook.clone(),
             url,
             client,
             secrets: self.secrets.clone(),
-        });
+        })
+    }
+
+    fn start(&self, webhook: &topology::model::Webhook) -> Result<Tasks, String> {
+        let target = Arc::new(self.target(webhook)?);
         let tasks = self.tasks.child(webhook.name.as_str());
         let (store, clock, metrics) =
             (self.store.clone(), self.clock.clone(), self.metrics.clone());

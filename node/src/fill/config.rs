@@ -10,7 +10,7 @@ use wire::name::RuleName;
 use super::{
     Fills, Shared, leftover::Leftovers, manifest::Manifests, table::Table, trust::Distrusted,
 };
-use crate::store::Store;
+use crate::{rule::recalls::Recalls, store::Store};
 
 /// How fills behave. All of it is bounded.
 #[derive(Clone)]
@@ -31,6 +31,8 @@ pub struct Config {
     pub disk_patience: Duration,
     /// Reads of spools at once, and writes at once: the share of the blocking pool that fills may take.
     pub disk_limit: usize,
+    /// What is not fetched because it was recalled.
+    pub recalls: Recalls,
     /// Who is told what metrics count.
     pub hooks: Hooks,
 }
@@ -49,6 +51,7 @@ impl Default for Config {
             },
             disk_patience: Duration::from_secs(30),
             disk_limit: 64,
+            recalls: Recalls::default(),
             hooks: Hooks::default(),
         }
     }

@@ -32,6 +32,9 @@ pub enum Error {
     /// As many fills as allowed are in flight: try again soon.
     #[error("too many fills are in flight")]
     Busy,
+    /// It was recalled, so nothing of it is fetched.
+    #[error("{0} is recalled, so it is not fetched")]
+    Recalled(Digest),
     /// The node is stopping, or the fill was lost.
     #[error("the fill was aborted")]
     Aborted,

@@ -112,6 +112,10 @@ impl Spool {
     }
 
     /// So many bytes can be read now.
+    pub(super) fn front(&self) -> u64 {
+        self.state.borrow().front
+    }
+
     pub(super) fn advance(&self, front: u64) {
         self.state.send_modify(|state| state.front = front);
     }

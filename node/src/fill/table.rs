@@ -95,6 +95,10 @@ impl Table {
         Entered::Started(fill, flight)
     }
 
+    pub(super) fn get(&self, digest: &Digest) -> Option<Arc<Fill>> {
+        self.lock().get(digest).map(|entry| Arc::clone(&entry.fill))
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<Digest, Entry>> {
         self.map.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -27,7 +27,7 @@ pub fn status(error: &registry::Error) -> StatusCode {
         | Error::BlobUnknown { .. }
         | Error::ChildrenMissing { .. }
         | Error::UploadUnknown => StatusCode::NOT_FOUND,
-        Error::Denied(_) => StatusCode::FORBIDDEN,
+        Error::Denied(_) | Error::Recalled { .. } => StatusCode::FORBIDDEN,
         Error::Wrong(_) => StatusCode::BAD_GATEWAY,
         Error::Loop { .. } => StatusCode::LOOP_DETECTED,
         Error::FilledByRule { .. } => StatusCode::METHOD_NOT_ALLOWED,

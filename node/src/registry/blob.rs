@@ -41,7 +41,7 @@ impl Registry {
     /// A blob, or the part of it that `range` means.
     ///
     /// # Errors
-    /// `BlobUnknown`, `NameUnknown`, `RangeNotSatisfiable`, `Denied`, `Away`, `Wrong`, `Loop`, `Store`, `Overloaded`.
+    /// `BlobUnknown`, `NameUnknown`, `Recalled`, `RangeNotSatisfiable`, `Denied`, `Away`, `Wrong`, `Loop`, `Store`, `Overloaded`.
     pub async fn blob(
         &self,
         repository: &RepositoryName,
@@ -50,6 +50,7 @@ impl Registry {
         range: Option<ByteRange>,
         request: &Request,
     ) -> Result<BlobAnswer, Error> {
+        self.not_recalled(digest)?;
         let wanted = Wanted {
             digest,
             verb,

@@ -51,6 +51,14 @@ pub enum Error {
         /// The upstream that said so, if one did.
         trouble: Option<Arc<Trouble>>,
     },
+    /// 403: it was recalled, or contains what was.
+    #[error("{digest} is recalled: {reason}")]
+    Recalled {
+        /// What was recalled.
+        digest: Digest,
+        /// Why, as the operator said it.
+        reason: String,
+    },
     /// 403, never 401: the upstream refuses the rule's identity.
     #[error("{0}; the rule has lost its right there, or never had it: see `regmesh explain`")]
     Denied(Arc<Trouble>),
@@ -166,7 +174,7 @@ impl Error {
             Self::NameUnknown { .. } => Code::NameUnknown,
             Self::ManifestUnknown { .. } => Code::ManifestUnknown,
             Self::BlobUnknown { .. } => Code::BlobUnknown,
-            Self::Denied(_) => Code::Denied,
+            Self::Denied(_) | Self::Recalled { .. } => Code::Denied,
             Self::Away(_) | Self::Store(_) | Self::Overloaded => Code::Unavailable,
             Self::Wrong(_) => Code::UpstreamInvalid,
             Self::Loop { .. } => Code::LoopDetected,
@@ -190,6 +198,7 @@ impl Error {
             | Self::ManifestUnknown { .. }
             | Self::BlobUnknown { .. }
             | Self::Denied(_)
+            | Self::Recalled { .. }
             | Self::Wrong(_)
             | Self::Loop { .. }
             | Self::FilledByRule { .. }
@@ -212,6 +221,7 @@ impl Error {
                 trouble.as_deref()
             }
             Self::NameUnknown { .. }
+            | Self::Recalled { .. }
             | Self::Loop { .. }
             | Self::FilledByRule { .. }
             | Self::Invalid { .. }
@@ -262,6 +272,7 @@ impl Error {
             Self::Denied(trouble) | Self::Away(trouble) | Self::Wrong(trouble) => {
                 of_trouble(trouble)
             }
+            Self::Recalled { digest, reason } => json!({"recalled": digest, "reason": reason}),
             Self::Loop { nodes } => json!({"nodes": nodes}),
             Self::FilledByRule { rule, .. } => {
                 json!({"rule": rule, "reason": format!("filled by rule {rule}")})

@@ -90,6 +90,13 @@ impl Registry {
         };
         let upstream_digest = found.as_ref().and_then(Found::digest);
         let root = here.digest.as_ref().or(upstream_digest.as_ref());
+        let next = match root {
+            Some(root) => match self.not_in_recall(root).await {
+                Err(error) => refused(&error, at),
+                Ok(()) => next,
+            },
+            None => next,
+        };
         let stored = match root {
             Some(root) => {
                 let (repository, asked) = (&query.repository, query.platform.as_ref());

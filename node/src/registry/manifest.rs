@@ -21,8 +21,24 @@ impl Registry {
     /// A manifest, with its bytes for GET and without them for HEAD.
     ///
     /// # Errors
-    /// `NameUnknown`, `ManifestUnknown`, `Denied`, `Away`, `Wrong`, `Loop`, `Store`, `Overloaded`.
+    /// `NameUnknown`, `ManifestUnknown`, `Recalled`, `Denied`, `Away`, `Wrong`, `Loop`, `Store`, `Overloaded`.
     pub async fn manifest(
+        &self,
+        repository: &RepositoryName,
+        reference: &Reference,
+        verb: ContentVerb,
+        request: &Request,
+    ) -> Result<ManifestAnswer, Error> {
+        if let Reference::Digest(digest) = reference {
+            self.not_in_recall(digest).await?;
+        }
+        let answer = self.found_manifest(repository, reference, verb, request);
+        let answer = answer.await?;
+        self.may_send(&answer).await?;
+        Ok(answer)
+    }
+
+    async fn found_manifest(
         &self,
         repository: &RepositoryName,
         reference: &Reference,

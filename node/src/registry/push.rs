@@ -46,6 +46,8 @@ impl Registry {
         self.writable(repository)?;
         let digest = digest_of(reference, &bytes)?;
         let record = describe(&digest, &bytes, content_type).map_err(invalid)?;
+        self.not_in_recall(&digest).await?;
+        self.names_no_recalled(&bytes, &record.media_type).await?;
         // Held from before the look until the links are there, so that nothing is collected in between.
         let _holds: Vec<_> = self.hold_with_children(&record);
         self.find_children(repository, &record).await?;

@@ -101,6 +101,11 @@ impl Registry {
     pub(super) fn refuse_fill(&self, pull: Pull<'_>, digest: &Digest, error: fill::Error) -> Error {
         match error {
             fill::Error::Busy => Error::Overloaded,
+            fill::Error::Recalled(_) => match self.not_recalled(digest) {
+                Err(recalled) => recalled,
+                // Lifted in this very moment.
+                Ok(()) => Error::Overloaded,
+            },
             fill::Error::Store(error) => Error::Store(error),
             fill::Error::Upstream(error) => self.refuse_blob(pull, digest, &error),
             fill::Error::Mismatch { .. } | fill::Error::Size { .. } => {

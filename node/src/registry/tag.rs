@@ -134,6 +134,8 @@ impl Registry {
                 return Ok(answer_head(&seen.head, provenance));
             }
         }
+        // Refused, and so not even fetched.
+        self.not_in_recall(digest).await?;
         let mut adopted = self.adopt(pull, digest, Some(tag)).await;
         if adopted
             .answer

@@ -43,6 +43,9 @@ impl Registry {
         _request: &Request,
     ) -> Result<UploadStarted, Error> {
         self.writable(repository)?;
+        if let Some(mount) = &start.mount {
+            self.not_recalled(&mount.digest)?;
+        }
         if let Some(mount) = start.mount.filter(|mount| mount.allowed)
             && self.mount(repository, &mount).await?
         {
@@ -100,6 +103,7 @@ impl Registry {
         E: Display,
     {
         self.writable(repository)?;
+        self.not_recalled(digest)?;
         let store = &self.inner.store;
         let _hold = store.hold(digest);
         if let Some(size) = self.committed_before(id, repository, digest).await? {
@@ -173,6 +177,7 @@ impl Registry {
         E: Display,
     {
         self.writable(repository)?;
+        self.not_recalled(digest)?;
         let now = self.now();
         let record = UploadRecord {
             id: Uuid::from_u128(rand::random()),

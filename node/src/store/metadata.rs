@@ -28,8 +28,8 @@ pub const KEPT_DELIVERIES: usize = 100;
 
 pub use op::Op;
 pub use record::{
-    BlobRecord, Child, ChildKind, Delivery, DeliveryState, EventRecord, Job, JobId, Link, LinkKind,
-    ManifestRecord, Origin, TagRecord, Totals, UploadRecord, Version,
+    BlobRecord, Child, ChildKind, Delivery, DeliveryState, EventRecord, Extent, Job, JobId, Link,
+    LinkKind, ManifestRecord, Origin, TagRecord, Totals, UploadRecord, Version,
 };
 
 /// What is known about contents. Every implementation passes `metadata::conformance`.
@@ -67,6 +67,17 @@ pub trait Metadata: Send + Sync + 'static {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<RepositoryName>, Error>;
+
+    /// How much a repository has: tags, manifests, bytes of its contents.
+    async fn extent(&self, repository: &RepositoryName) -> Result<Extent, Error>;
+
+    /// Links to manifests in the order of their digests, beginning after `after`, at most `limit`.
+    async fn manifests(
+        &self,
+        repository: &RepositoryName,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Link>, Error>;
 
     /// A repository among those that `covered` takes which holds pushed content, if any (for `Conflict`).
     async fn pushed_repository(

@@ -28,7 +28,7 @@ use crate::{
     fill,
     registry::{BlobAnswer, BlobBody, Config, Error, ManifestAnswer, Registry},
     request::Request,
-    rule::{ActiveRule, RuleState, Rules},
+    rule::{ActiveRule, RuleState, Rules, recalls::Recalls},
     store::{
         self, Store,
         blob::Content,
@@ -46,6 +46,7 @@ pub(super) struct Rig {
     pub(super) vault: Arc<Scripted>,
     pub(super) registry: Registry,
     pub(super) rules: Arc<ArcSwap<Rules>>,
+    pub(super) recalls: Recalls,
     events: Recorder,
     _tasks: Tasks,
 }
@@ -105,10 +106,12 @@ impl Rig {
             clock.clone(),
             &tasks,
         );
+        let recalls = Recalls::default();
         let config = Config {
             mesh: mesh.parse().unwrap(),
             node: node.parse().unwrap(),
             negative: crate::registry::remembered::ABSENT_FOR,
+            recalls: recalls.clone(),
         };
         let registry = config.build(
             store.clone(),
@@ -128,6 +131,7 @@ impl Rig {
             registry,
             rules,
             events,
+            recalls,
             _tasks: tasks,
         }
     }

@@ -16,8 +16,8 @@ use crate::store::{
     feed::Feed,
     holds::Holds,
     metadata::{
-        BlobRecord, Delivery, EventRecord, Job, Link, ManifestRecord, Metadata, Op, TagRecord,
-        Totals, UploadRecord,
+        BlobRecord, Delivery, EventRecord, Extent, Job, Link, ManifestRecord, Metadata, Op,
+        TagRecord, Totals, UploadRecord,
     },
 };
 
@@ -120,6 +120,19 @@ impl Metadata for CachedMetadata {
         limit: usize,
     ) -> Result<Vec<RepositoryName>, Error> {
         self.inner.repositories(after, limit).await
+    }
+
+    async fn extent(&self, repository: &RepositoryName) -> Result<Extent, Error> {
+        self.inner.extent(repository).await
+    }
+
+    async fn manifests(
+        &self,
+        repository: &RepositoryName,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Link>, Error> {
+        self.inner.manifests(repository, after, limit).await
     }
 
     async fn pushed_repository(&self, covered: &Pattern) -> Result<Option<RepositoryName>, Error> {

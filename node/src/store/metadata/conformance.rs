@@ -31,6 +31,7 @@ where
     content::referrers_and_parents_stay_within_the_repository(make(OUTBOX).await.as_ref()).await;
     content::pushed_content_is_found_by_pattern(make(OUTBOX).await.as_ref()).await;
     content::repositories_are_listed_in_order(make(OUTBOX).await.as_ref()).await;
+    content::a_repository_says_how_much_it_has(make(OUTBOX).await.as_ref()).await;
     content::totals_count_what_is_there(make(OUTBOX).await.as_ref()).await;
     tag::a_later_observation_is_never_replaced(make(OUTBOX).await.as_ref()).await;
     tag::a_check_only_moves_forwards(make(OUTBOX).await.as_ref()).await;

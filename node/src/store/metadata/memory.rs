@@ -16,7 +16,7 @@ use wire::{
 };
 
 use super::{
-    BlobRecord, Delivery, DeliveryState, EventRecord, Job, Link, LinkKind, ManifestRecord,
+    BlobRecord, Delivery, DeliveryState, EventRecord, Extent, Job, Link, LinkKind, ManifestRecord,
     Metadata, OUTBOX, Op, Origin, TagRecord, Totals, UploadRecord,
 };
 use crate::store::Error;
@@ -161,6 +161,32 @@ impl Metadata for Memory {
         let names = state.repositories().into_iter();
         let names = names.filter(|name| after.is_none_or(|after| name.as_str() > after));
         Ok(names.take(limit).cloned().collect())
+    }
+
+    async fn extent(&self, repository: &RepositoryName) -> Result<Extent, Error> {
+        let state = self.lock();
+        let links = || state.links.values().filter(|l| l.repository == *repository);
+        let bytes = links().filter_map(|link| state.blobs.get(&link.digest));
+        Ok(Extent {
+            tags: state.tags.keys().filter(|(of, _)| of == repository).count() as u64,
+            manifests: links().filter(|l| l.kind == LinkKind::Manifest).count() as u64,
+            bytes: bytes.map(|blob| blob.size).sum(),
+        })
+    }
+
+    async fn manifests(
+        &self,
+        repository: &RepositoryName,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Link>, Error> {
+        let state = self.lock();
+        let links = state.links.values().filter(|link| {
+            link.repository == *repository
+                && link.kind == LinkKind::Manifest
+                && after.is_none_or(|after| link.digest.as_str() > after)
+        });
+        Ok(links.take(limit).cloned().collect())
     }
 
     async fn pushed_repository(&self, covered: &Pattern) -> Result<Option<RepositoryName>, Error> {

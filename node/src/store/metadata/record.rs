@@ -254,6 +254,17 @@ pub struct UploadRecord {
     pub touched_at: WallTime,
 }
 
+/// How much one repository has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Extent {
+    /// Its tags.
+    pub tags: u64,
+    /// Manifests linked to it.
+    pub manifests: u64,
+    /// Bytes of the stored contents linked to it; what it shares with others counts in each.
+    pub bytes: u64,
+}
+
 /// Counts and bytes of everything stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Totals {

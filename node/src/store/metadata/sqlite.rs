@@ -16,8 +16,8 @@ use wire::{
 };
 
 use super::{
-    BlobRecord, Delivery, EventRecord, Job, Link, ManifestRecord, Metadata, Op, TagRecord, Totals,
-    UploadRecord,
+    BlobRecord, Delivery, EventRecord, Extent, Job, Link, ManifestRecord, Metadata, Op, TagRecord,
+    Totals, UploadRecord,
 };
 use crate::store::Error;
 
@@ -154,6 +154,29 @@ impl Metadata for Sqlite {
             rows(connection, query::REPOSITORIES, key, |row| {
                 row::text(row, 0)
             })
+        })
+        .await
+    }
+
+    async fn extent(&self, repository: &RepositoryName) -> Result<Extent, Error> {
+        let repository = repository.clone();
+        let found = self.query(move |connection| {
+            let key = [repository.as_str()];
+            rows(connection, query::EXTENT, key, query::extent)
+        });
+        Ok(found.await?.into_iter().next().unwrap_or_default())
+    }
+
+    async fn manifests(
+        &self,
+        repository: &RepositoryName,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Link>, Error> {
+        let (repository, after) = (repository.clone(), after.unwrap_or("").to_owned());
+        self.query(move |connection| {
+            let key = params![repository.as_str(), after, count(limit)];
+            rows(connection, query::MANIFESTS, key, row::link)
         })
         .await
     }

@@ -6,7 +6,7 @@ use super::make::{
     blob, blob_link, commit, digest, job, link, manifest, manifest_link, manifest_record, name,
     stored_link, stored_tag, tag,
 };
-use crate::store::metadata::{Link, LinkKind, Metadata, Op, Origin, Totals};
+use crate::store::metadata::{Extent, Link, LinkKind, Metadata, Op, Origin, Totals};
 
 pub(super) async fn links_only_gain(metadata: &dyn Metadata) {
     assert_eq!(stored_link(metadata, "a", "m").await, None);
@@ -212,4 +212,38 @@ pub(super) async fn totals_count_what_is_there(metadata: &dyn Metadata) {
     ];
     commit(metadata, gone).await;
     assert_eq!(metadata.totals().await.unwrap(), Totals::default());
+}
+
+pub(super) async fn a_repository_says_how_much_it_has(metadata: &dyn Metadata) {
+    let (a, b) = (name("a"), name("b"));
+    assert_eq!(metadata.extent(&a).await.unwrap(), Extent::default());
+    let ops = [
+        blob("m"),
+        blob("n"),
+        blob("l"),
+        manifest_link("a", "m"),
+        manifest_link("a", "n"),
+        blob_link("a", "l"),
+        blob_link("a", "gone"),
+        manifest_link("b", "m"),
+        Op::PutTag(tag("a", "v1", "m", 5)),
+    ];
+    commit(metadata, ops).await;
+    let size = metadata.blob(&digest("m")).await.unwrap().unwrap().size;
+    let extent = Extent {
+        tags: 1,
+        manifests: 2,
+        bytes: 3 * size,
+    };
+    assert_eq!(metadata.extent(&a).await.unwrap(), extent);
+    let all = metadata.manifests(&a, None, 9).await.unwrap();
+    let mut expected = [digest("m"), digest("n")];
+    expected.sort();
+    let listed = |links: &[Link]| links.iter().map(|l| l.digest.clone()).collect::<Vec<_>>();
+    assert_eq!(listed(&all), expected);
+    let first = metadata.manifests(&a, None, 1).await.unwrap();
+    assert_eq!(listed(&first), expected[..1]);
+    let rest = metadata.manifests(&a, Some(expected[0].as_str()), 9);
+    assert_eq!(listed(&rest.await.unwrap()), expected[1..]);
+    assert_eq!(metadata.manifests(&b, None, 9).await.unwrap().len(), 1);
 }

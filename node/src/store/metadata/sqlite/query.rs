@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use wire::{pattern::Pattern, reference::Tag, repository::RepositoryName};
 
 use super::{count, row, rows};
-use crate::store::metadata::Totals;
+use crate::store::metadata::{Extent, Totals};
 
 pub(super) const TAG: &str = "SELECT repository, tag, digest, media_type, size, complete_digest, \
     complete_media_type, complete_size, checked_at, observed_at, rule \
@@ -26,6 +26,13 @@ pub(super) const BLOB: &str =
 
 pub(super) const REPOSITORIES: &str =
     "SELECT name FROM repository WHERE name > ?1 ORDER BY name LIMIT ?2";
+
+pub(super) const EXTENT: &str = "SELECT (SELECT count(*) FROM tag WHERE repository = ?1), \
+    coalesce(sum(manifest), 0), coalesce(sum(blob.size), 0) \
+    FROM link LEFT JOIN blob ON blob.digest = link.digest WHERE repository = ?1";
+
+pub(super) const MANIFESTS: &str = "SELECT repository, digest, manifest, complete, rule, created_at, used_at \
+    FROM link WHERE repository = ?1 AND digest > ?2 AND manifest = 1 ORDER BY digest LIMIT ?3";
 
 pub(super) const PUSHED: &str = "SELECT repository FROM link \
     WHERE rule IS NULL AND repository >= ?1 AND repository < ?2 ORDER BY repository LIMIT 1";
@@ -101,6 +108,14 @@ pub(super) fn totals(row: &Row<'_>) -> rusqlite::Result<Totals> {
         jobs: row::unsigned(row, 5)?,
         events: row::unsigned(row, 6)?,
         events_dropped: row::unsigned(row, 7)?,
+    })
+}
+
+pub(super) fn extent(row: &Row<'_>) -> rusqlite::Result<Extent> {
+    Ok(Extent {
+        tags: row::unsigned(row, 0)?,
+        manifests: row::unsigned(row, 1)?,
+        bytes: row::unsigned(row, 2)?,
     })
 }
 
