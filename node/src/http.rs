@@ -42,6 +42,7 @@ pub mod places;
 pub mod token;
 mod upload;
 pub mod view;
+pub mod waiting;
 
 pub use places::Places;
 pub use view::View;

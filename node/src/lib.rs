@@ -6,6 +6,7 @@
 //! `http` alone knows axum; `registry` knows neither HTTP nor disk; `upstream` and `store` are traits where the node meets
 //! the world; `app` composes.
 
+pub mod agent;
 pub mod app;
 pub mod copy;
 pub mod event;

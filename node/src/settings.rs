@@ -58,6 +58,12 @@ pub struct Settings {
     pub gc_grace: Duration,
     /// Bytes of the memory cache.
     pub memory_cache: u64,
+    /// How long connecting to the control plane, or a call there, may take.
+    pub control_connect: Duration,
+    /// The longest first pause before the control plane is tried again; later ones grow.
+    pub control_retry: Duration,
+    /// The longest pause before the control plane is tried again.
+    pub control_retry_most: Duration,
     /// Whether somebody collects traces; set with the exporter, not by name.
     pub traced: bool,
 }
@@ -91,6 +97,9 @@ impl Default for Settings {
             upload_ttl: seconds(24 * 3600),
             gc_grace: seconds(3600),
             memory_cache: 256 << 20,
+            control_connect: seconds(10),
+            control_retry: seconds(1),
+            control_retry_most: seconds(60),
             traced: false,
         }
     }
@@ -164,6 +173,9 @@ settings! {
     "upload-ttl" => upload_ttl: duration,
     "gc-grace" => gc_grace: duration,
     "memory-cache" => memory_cache: size,
+    "control-connect" => control_connect: duration,
+    "control-retry" => control_retry: duration,
+    "control-retry-most" => control_retry_most: duration,
 }
 
 fn duration(name: &str, value: &str) -> Result<Duration, SettingError> {

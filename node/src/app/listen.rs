@@ -103,17 +103,15 @@ async fn endpoint(own: &Node) -> SocketAddr {
 
 fn operational(shared: &Arc<Shared>) -> Operational {
     let of = || Arc::clone(shared);
-    let (report, sliced, draining, stored, asked) = (of(), of(), of(), of(), of());
+    let (report, sliced, draining, stored, asked, control) = (of(), of(), of(), of(), of(), of());
     Operational::new(shared.families.clone(), move || {
         serde_json::to_value(status::status(&report)).unwrap_or_default()
     })
     .fatal("slice", move || {
-        sliced
-            .view
-            .load()
-            .is_some()
-            .then_some(())
-            .ok_or_else(|| "no slice was applied yet".to_owned())
+        sliced.view.load().is_some().then_some(()).ok_or_else(|| {
+            let closed = sliced.closed.get().cloned();
+            closed.unwrap_or_else(|| "no slice was applied yet".to_owned())
+        })
     })
     .fatal("not-draining", move || {
         (!draining.draining.is_cancelled())
@@ -122,4 +120,11 @@ fn operational(shared: &Arc<Shared>) -> Operational {
     })
     .shown("store", move || stored.store.degraded().map_or(Ok(()), Err))
     .shown("upstreams", move || status::unwell(&asked))
+    .shown("control", move || match control.contact.away_for() {
+        None => Ok(()),
+        Some(away) => Err(format!(
+            "the control plane has been away for {} s",
+            away.as_secs()
+        )),
+    })
 }

@@ -56,7 +56,8 @@ pub(crate) fn open(path: &Path, files: &Arc<dyn Files>) -> Result<Opened, Error>
     })
 }
 
-fn lock(path: &Path) -> Result<DirectoryLock, Error> {
+/// Takes a directory for this process. Blocks for a moment.
+pub(crate) fn lock(path: &Path) -> Result<DirectoryLock, Error> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
     let mut file = options.open(path.join("lock"))?;

@@ -1,0 +1,118 @@
+//! A slice is replaced by the next whole, whatever step of it fails or is the last.
+
+use std::{io::ErrorKind, path::Path, sync::Arc, time::Duration};
+
+use identity::certificate::{Authority, Key, Leaf, Request, sign};
+use runtime::file::{Failing, Fault, Files, Real};
+use tempfile::TempDir;
+use wire::generation::Generation;
+
+use super::*;
+
+const NOW: WallTime = WallTime(1_700_000_000_000);
+
+struct Rig {
+    authority: Authority,
+    key: Key,
+    chain: Vec<CertificateDer<'static>>,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let (authority, key) = (Authority::generate(NOW).unwrap(), Key::generate().unwrap());
+        let leaf = Leaf {
+            id: "spiffe://acme/control".parse().unwrap(),
+            instance: None,
+            hosts: Vec::new(),
+            begins: NOW,
+            ends: NOW.plus(Duration::from_secs(60)),
+        };
+        let csr = Request::read(&key.request("control").unwrap()).unwrap();
+        let chain = vec![authority.issue(&csr, &leaf).unwrap()];
+        Self {
+            authority,
+            key,
+            chain,
+        }
+    }
+
+    fn envelope(&self, generation: u64) -> Envelope {
+        let document = "version: 1\nmesh: acme\nnodes:\n  prod: {endpoint: 'http://127.0.0.1:5999'}\nslice: {node: prod, tier: 1}\n";
+        let who = (
+            &"acme".parse().unwrap(),
+            &"prod".parse().unwrap(),
+            Generation(generation),
+        );
+        sign(who, document, NOW, &self.key, &self.chain).unwrap()
+    }
+
+    fn found(&self, directory: &Path, now: WallTime) -> (Option<u64>, usize) {
+        let home = Home::open(directory, Arc::new(Real)).unwrap();
+        let roots = [self.authority.certificate().clone()];
+        let (good, damage) = load(&home, &"prod".parse().unwrap(), &roots, now);
+        (good.map(|good| good.slice.generation.0), damage.len())
+    }
+}
+
+#[test]
+fn whatever_step_fails_or_is_the_last_the_old_one_or_the_new_one_is_there_and_whole() {
+    let rig = Rig::new();
+    let (mut old, mut new) = (0, 0);
+    for fault in [Fault::Stop, Fault::Error(ErrorKind::StorageFull)] {
+        for at in 1.. {
+            let disk = TempDir::new().unwrap();
+            let home = Home::open(disk.path(), Arc::new(Real)).unwrap();
+            put(&home, &rig.envelope(1)).unwrap();
+            put(&home, &rig.envelope(2)).unwrap();
+            drop(home);
+
+            let files = Failing::new(Arc::new(Real), fault, at);
+            let home = Home::open(disk.path(), Arc::new(files.clone()) as Arc<dyn Files>);
+            let put = home.map(|home| put(&home, &rig.envelope(3)).is_ok());
+            let found = rig.found(disk.path(), NOW);
+            match (put, found) {
+                (Ok(true), found) => assert_eq!(found, (Some(3), 0), "written is there"),
+                (_, (Some(2), 0)) => old += 1,
+                (_, (Some(3), 0)) => new += 1,
+                (_, found) => unreachable!("at call {at}: {found:?}"),
+            }
+            if files.calls() < at {
+                break;
+            }
+        }
+    }
+    assert!(old > 4 && new > 0, "the sweep met both: {old} {new}");
+}
+
+#[test]
+fn a_slice_outlives_its_signer_and_a_clock_that_stands_before_it() {
+    let (rig, disk) = (Rig::new(), TempDir::new().unwrap());
+    let home = Home::open(disk.path(), Arc::new(Real)).unwrap();
+    put(&home, &rig.envelope(1)).unwrap();
+    drop(home);
+    for now in [
+        NOW,
+        WallTime(0),
+        NOW.plus(Duration::from_secs(365 * 86_400)),
+    ] {
+        assert_eq!(rig.found(disk.path(), now), (Some(1), 0), "{now}");
+    }
+    assert_eq!(
+        Rig::new().found(disk.path(), NOW),
+        (None, 1),
+        "of another mesh"
+    );
+}
+
+#[test]
+fn what_the_node_cannot_start_on_is_taken_back() {
+    let (rig, disk) = (Rig::new(), TempDir::new().unwrap());
+    let open = || Home::open(disk.path(), Arc::new(Real)).unwrap();
+    put(&open(), &rig.envelope(1)).unwrap();
+    undo(&open()).unwrap();
+    assert_eq!(rig.found(disk.path(), NOW), (None, 0));
+    put(&open(), &rig.envelope(1)).unwrap();
+    put(&open(), &rig.envelope(2)).unwrap();
+    undo(&open()).unwrap();
+    assert_eq!(rig.found(disk.path(), NOW), (Some(1), 0));
+}
