@@ -129,7 +129,11 @@ async fn a_rule_of_which_nothing_waits_stores_again_when_the_store_does() {
     assert!(state.facts().store_error.is_none());
     assert_eq!(state.facts().unstored_pulls, 0);
     // Too soon after the failure to tell.
-    state.store_failed("the store is full", 1, WallTime(node.world.clock.wall_ms()));
+    state.store_failed(
+        "the store is full",
+        1,
+        WallTime(node.world.clock.steady_ms()),
+    );
     node.copies.pay().await;
     assert!(state.facts().store_error.is_some());
 }
