@@ -7,8 +7,8 @@
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicI64, AtomicU64, Ordering},
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
     },
 };
 
@@ -29,7 +29,7 @@ use crate::{
     ca::Signer,
     enrol::Enrol,
     publish::{self, Publisher},
-    report::{InstanceSeen, NodeSeen, Seen},
+    report::{InstanceSeen, NodeSeen},
     state::{self, NewEntry, State},
 };
 
@@ -37,7 +37,9 @@ mod ahead;
 mod elsewhere;
 mod journal;
 pub(crate) mod link;
+mod mark;
 mod news;
+mod registry;
 mod slices;
 mod stream;
 #[cfg(test)]
@@ -46,7 +48,8 @@ mod tests;
 use ahead::Mark;
 use elsewhere::Elsewhere;
 use journal::Journal;
-use link::{End, Link, Order};
+use link::Link;
+use registry::Live;
 use slices::Slices;
 use stream::Stream;
 
@@ -89,15 +92,6 @@ pub(crate) struct Inner {
     elsewhere: Mutex<Elsewhere>,
     mark: ArcSwapOption<Mark>,
     wake: watch::Sender<u64>,
-}
-
-/// An open stream, as others see it.
-struct Live {
-    number: u64,
-    node: NodeName,
-    orders: mpsc::Sender<Order>,
-    seen: Arc<Seen>,
-    last_seen: AtomicI64,
 }
 
 impl Config {
@@ -246,129 +240,6 @@ impl Inner {
         *self.publisher.watch().borrow()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Live>> {
-        self.live.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Orders to one connected instance of a node; to the one with the newest generation.
-    pub(crate) fn orders(&self, node: &NodeName) -> Option<mpsc::Sender<Order>> {
-        let live = self.lock();
-        let mine = live.values().filter(|live| live.node == *node);
-        mine.max_by_key(|live| live.seen.generation)
-            .map(|live| live.orders.clone())
-    }
-
-    /// Nodes with a stream here.
-    pub(crate) fn held_here(&self) -> Vec<NodeName> {
-        let mut nodes: Vec<_> = self.lock().values().map(|live| live.node.clone()).collect();
-        nodes.sort();
-        nodes.dedup();
-        nodes
-    }
-
-    /// Whether another control plane holds a stream of the node.
-    pub(crate) fn held_elsewhere(&self, node: &NodeName) -> bool {
-        let elsewhere = self.elsewhere();
-        let mut rows = elsewhere.rows.values().filter(|row| row.node == *node);
-        rows.any(|row| row.held_by != self.id && row.instance(self).connected)
-    }
-
-    fn before(&self, instance: &str) -> Option<Arc<Seen>> {
-        let live = self.lock().get(instance).map(|live| Arc::clone(&live.seen));
-        live.or_else(|| {
-            let elsewhere = self.elsewhere();
-            elsewhere
-                .rows
-                .get(instance)
-                .map(|row| Arc::clone(&row.seen))
-        })
-    }
-
-    fn greeted(
-        &self,
-        hello: &Hello,
-        shown: &Shown,
-        before: Option<Arc<Seen>>,
-        ahead: bool,
-    ) -> Seen {
-        let held = Generation(hello.generation);
-        let before = before.as_deref().cloned().unwrap_or_default();
-        Seen {
-            version: hello.version.chars().take(64).collect(),
-            connected_at: self.now(),
-            generation: held,
-            document_digest: hex::encode(&hello.document_digest),
-            refused: before
-                .refused
-                .clone()
-                .filter(|refused| refused.generation > held),
-            ahead,
-            certificate_until: shown.ends,
-            sequence: 0,
-            ..before
-        }
-    }
-
-    fn register(&self, link: &Link, orders: mpsc::Sender<Order>) -> u64 {
-        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
-        let live = Live {
-            number,
-            node: link.node.clone(),
-            orders,
-            seen: Arc::new(link.seen.clone()),
-            last_seen: AtomicI64::new(self.now().0),
-        };
-        let replaced = self.lock().insert(link.instance.clone(), live);
-        if let Some(replaced) = replaced {
-            // If it cannot take the order, its node is silent and it ends by itself.
-            let _ = replaced.orders.try_send(Order::Replaced);
-        }
-        number
-    }
-
-    /// An instance said something new.
-    fn said(&self, instance: &str, node: &NodeName, seen: Arc<Seen>) {
-        let now = self.now();
-        if let Some(live) = self.lock().get_mut(instance) {
-            live.seen = Arc::clone(&seen);
-            live.last_seen.store(now.0, Ordering::Relaxed);
-        }
-        self.journal
-            .put(instance, Link::entry(node, self.id.clone(), now, seen));
-    }
-
-    fn touch(&self, instance: &str) {
-        if let Some(live) = self.lock().get(instance) {
-            live.last_seen.store(self.now().0, Ordering::Relaxed);
-        }
-    }
-
-    fn parted(&self, instance: &str, node: &NodeName, number: u64, end: &End) {
-        let gone = {
-            let mut live = self.lock();
-            let mine = live.get(instance).is_some_and(|live| live.number == number);
-            mine.then(|| live.remove(instance)).flatten()
-        };
-        let Some(gone) = gone else {
-            return; // replaced by a newer stream of the same instance
-        };
-        let last_seen = WallTime(gone.last_seen.load(Ordering::Relaxed));
-        self.remember(instance, node, last_seen, &gone.seen);
-        let why = match end {
-            End::Gone => "the connection ended".to_owned(),
-            End::Told(status) => status.message().to_owned(),
-        };
-        self.journal.put(
-            instance,
-            Link::entry(node, String::new(), last_seen, gone.seen),
-        );
-        self.event(
-            node,
-            "node_disconnected",
-            format!("{node} (instance {instance}) disconnected: {why}"),
-        );
-    }
-
     fn event(&self, node: &NodeName, kind: &str, text: String) {
         tracing::info!(%node, kind, "{text}");
         let entry = event::Entry {
@@ -404,64 +275,6 @@ impl Inner {
                 );
             }
         });
-    }
-
-    fn is_ahead(&self, held: Generation, confirmed: Generation) -> bool {
-        let mark = self.mark.load().as_deref().copied();
-        ahead::is_ahead(held, self.newest(), mark, confirmed)
-    }
-
-    /// As `is_ahead`, and leaves the mark when the node is the first.
-    async fn find_ahead(&self, held: Generation, confirmed: Generation) -> bool {
-        if held > self.newest() {
-            // Another control plane may have published what we have not heard of yet.
-            let newest = self.state.newest().await;
-            let newest =
-                newest.map(|newest| newest.map_or(Generation(0), |newest| newest.generation));
-            match newest {
-                Ok(newest) if held <= newest => return false,
-                Ok(newest) => self.leave_mark(held, newest).await,
-                Err(_) => {}
-            }
-        }
-        self.is_ahead(held, confirmed)
-    }
-
-    async fn leave_mark(&self, held: Generation, newest: Generation) {
-        let before = self.mark.load().as_deref().copied();
-        let mark = ahead::marked(before, held, newest);
-        if before == Some(mark) {
-            return;
-        }
-        self.mark.store(Some(Arc::new(mark)));
-        let write = |mark: Mark| serde_json::to_vec(&mark).ok();
-        let written = self
-            .state
-            .swap_value(ahead::VALUE, before.and_then(write), write(mark))
-            .await;
-        if let Err(error) = written {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "that nodes are ahead could not be written"
-            );
-        }
-    }
-
-    async fn load_mark(&self) -> Result<(), state::Error> {
-        let stored = self.state.value(ahead::VALUE).await?;
-        let mark = stored.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        self.mark.store(mark.map(Arc::new));
-        Ok(())
-    }
-
-    async fn unmark(&self) -> Result<(), state::Error> {
-        loop {
-            let stored = self.state.value(ahead::VALUE).await?;
-            if stored.is_none() || self.state.swap_value(ahead::VALUE, stored, None).await? {
-                self.mark.store(None);
-                return Ok(());
-            }
-        }
     }
 }
 

@@ -7,23 +7,15 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    sync::{Arc, Mutex},
 };
 
 use arc_swap::ArcSwap;
-use aws_lc_rs::{
-    digest,
-    rand::{SecureRandom, SystemRandom},
-};
-use identity::certificate::{
-    self, At, Invalid, Leaf, Request, Shown, SpiffeId, begins, is_revoked,
-};
+use identity::certificate::{self, At, Invalid, Leaf, Request, Shown, is_revoked};
 use runtime::Clock;
 use rustls_pki_types::CertificateDer;
 use topology::model::Topology;
 use wire::{
-    api::{event, mesh},
     generation::Generation,
     join_token::JoinToken,
     name::{MeshName, NodeName},
@@ -36,20 +28,16 @@ use crate::{
     state::{self, Admitted, Instance, NewEntry, State},
 };
 
+mod issue;
 mod refused;
 #[cfg(test)]
 mod tests;
+mod token;
+mod told;
 
 pub use refused::Refused;
+use token::hash;
 
-/// How long a join token lasts unless somebody says otherwise.
-const TTL: Duration = Duration::from_secs(15 * 60);
-/// How long a join token may last.
-const MAX_TTL: Duration = Duration::from_secs(7 * 86_400);
-/// How many instances may join with one token.
-const MAX_USES: u32 = 1_000;
-/// Refusals in the audit log that anybody can cause, a minute.
-const ANONYMOUS: u32 = 30;
 /// How many events are kept.
 pub(crate) const KEEP_EVENTS: u64 = 50_000;
 
@@ -135,57 +123,6 @@ impl Enrol {
         let out = all.filter_map(|instance| Some((instance.id, instance.shut_out?)));
         self.shut_out.store(Arc::new(out.collect()));
         Ok(())
-    }
-
-    /// A join token for `node`: `ttl` of zero means a quarter of an hour, `uses` of zero means one.
-    ///
-    /// # Errors
-    /// When it is asked for too long or too many, the topology has no such node, or the store fails.
-    pub async fn join_token(
-        &self,
-        node: &NodeName,
-        ttl: Duration,
-        uses: u32,
-        who: &str,
-    ) -> Result<mesh::JoinToken, Error> {
-        let (ttl, uses) = (if ttl.is_zero() { TTL } else { ttl }, uses.max(1));
-        if ttl > MAX_TTL {
-            return Err(Error::Bad(
-                "a join token may last 7 days at most".to_owned(),
-            ));
-        }
-        if uses > MAX_USES {
-            return Err(Error::Bad(format!(
-                "a join token may have {MAX_USES} uses at most"
-            )));
-        }
-        self.declared(node)?;
-        let mut secret = [0; 32];
-        let filled = SystemRandom::new().fill(&mut secret);
-        filled.map_err(|_| Error::Bad("the machine gives no randomness".to_owned()))?;
-        let token = JoinToken {
-            address: self.address.clone(),
-            pin: self.ca.pin().to_string(),
-            node: node.clone(),
-            secret: hex::encode(secret),
-        };
-        let now = self.now();
-        let stored = state::JoinToken {
-            hash: hash(&token.secret),
-            node: node.clone(),
-            expires_at: now.plus(ttl),
-            uses,
-        };
-        let about = serde_json::json!({ "expiresAt": stored.expires_at.to_string(), "uses": uses });
-        let entry = entry(now, who, "join-token", node, Some(about));
-        let expires_at = stored.expires_at;
-        self.state.put_join_token(stored, entry).await?;
-        Ok(mesh::JoinToken {
-            node: node.clone(),
-            token: token.encode(),
-            expires_at,
-            uses,
-        })
     }
 
     /// Lets an instance in by a join token (the whole of it, or its secret).
@@ -386,155 +323,9 @@ impl Enrol {
             .copied()
     }
 
-    fn certificate(
-        &self,
-        node: &NodeName,
-        instance: &str,
-        request: &Request,
-        now: WallTime,
-    ) -> Result<(Leaf, Vec<CertificateDer<'static>>), Error> {
-        let topology = self.declared(node)?;
-        let leaf = Leaf {
-            id: SpiffeId::Node {
-                mesh: topology.mesh.clone(),
-                node: node.clone(),
-            },
-            instance: Some(instance.to_owned()),
-            hosts: hosts(&topology, node),
-            begins: begins(now, self.revoked(node)),
-            ends: now.plus(self.ca.life()),
-        };
-        let chain = self.ca.issue(request, &leaf)?;
-        Ok((leaf, chain))
-    }
-
-    fn given(
-        &self,
-        node: &NodeName,
-        leaf: Leaf,
-        chain: Vec<CertificateDer<'static>>,
-        admitted: Admitted,
-    ) -> Result<Enrolled, Error> {
-        let instance = refuse(node, admitted)?;
-        Ok(Enrolled {
-            mesh: leaf.id.mesh().clone(),
-            node: node.clone(),
-            chain,
-            roots: self.ca.roots(),
-            ends: leaf.ends,
-            counter: instance.counter,
-        })
-    }
-
-    /// A refusal goes into the audit log and the log; a failure to write it changes nothing about the refusal.
-    async fn tell(
-        &self,
-        action: &str,
-        node: &str,
-        result: Result<Enrolled, Error>,
-    ) -> Result<Enrolled, Error> {
-        if let Err(Error::Refused(refused)) = &result {
-            tracing::warn!(node, action, reason = %refused, "a node was not let in");
-            let recorded_by_state = matches!(refused, Refused::ShutOut { .. });
-            let now = self.now();
-            if !recorded_by_state && (!refused.is_anonymous() || self.may_record(now)) {
-                let entry = NewEntry {
-                    at: now,
-                    who: format!("node:{}", node.get(..63).unwrap_or(node)),
-                    action: action.to_owned(),
-                    target: format!("nodes/{}", node.get(..63).unwrap_or(node)),
-                    before: None,
-                    after: None,
-                    generation: None,
-                    refused: Some(refused.to_string()),
-                };
-                if let Err(error) = self.state.record(vec![entry]).await {
-                    tracing::error!(
-                        error = &error as &dyn std::error::Error,
-                        "a refusal could not be recorded"
-                    );
-                }
-            }
-        }
-        result
-    }
-
-    fn may_record(&self, now: WallTime) -> bool {
-        let minute = now.seconds().div_euclid(60);
-        let mut window = self
-            .anonymous
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if window.0 != minute {
-            *window = (minute, 0);
-        }
-        window.1 = window.1.saturating_add(1);
-        window.1 <= ANONYMOUS
-    }
-
-    async fn cloned(&self, node: &NodeName, instance: &str, reason: &str) {
-        let known = self.shut_out.load().contains_key(instance);
-        let refreshed = self.refresh().await;
-        if known {
-            return;
-        }
-        let entry = event::Entry {
-            sequence: 0,
-            at: self.now(),
-            node: Some(node.clone()),
-            kind: "clone_detected".to_owned(),
-            text: format!("instance {instance} of {node} is shut out: {reason}"),
-            event: None,
-        };
-        let told = self.state.add_events(vec![entry], KEEP_EVENTS).await;
-        if let Err(error) = refreshed.and(told) {
-            tracing::error!(error = &error as &dyn std::error::Error, %node, "a copied data directory could not be reported");
-        }
-    }
-
     fn now(&self) -> WallTime {
         WallTime(self.clock.wall_ms())
     }
-}
-
-fn refuse(node: &NodeName, admitted: Admitted) -> Result<Instance, Refused> {
-    let node = node.clone();
-    Err(match admitted {
-        Admitted::Yes(instance) => return Ok(instance),
-        Admitted::UnknownToken => Refused::UnknownToken(node),
-        Admitted::UsedUp => Refused::UsedToken(node),
-        Admitted::Expired => Refused::ExpiredToken(node),
-        Admitted::OtherNode(actual) => Refused::OtherNode {
-            claimed: node,
-            actual,
-        },
-        Admitted::UnknownInstance => Refused::UnknownInstance(node),
-        Admitted::ShutOut(reason) => Refused::ShutOut { node, reason },
-        Admitted::Copied { presented, given } => Refused::ShutOut {
-            node,
-            reason: format!(
-                "its data directory was copied: it came with certificate {presented} after it was given {given}"
-            ),
-        },
-    })
-}
-
-fn hosts(topology: &Topology, node: &NodeName) -> Vec<String> {
-    let Some(node) = topology.nodes.get(node) else {
-        return Vec::new();
-    };
-    let endpoints = std::iter::once(&node.endpoint).chain(&node.peer_endpoint);
-    let mut hosts: Vec<String> = endpoints
-        .map(|endpoint| {
-            endpoint
-                .host
-                .trim_start_matches('[')
-                .trim_end_matches(']')
-                .to_owned()
-        })
-        .collect();
-    hosts.dedup();
-    hosts
 }
 
 /// An instance's name is its own choice, made once: short, and nothing that could be mistaken for more.
@@ -569,10 +360,6 @@ fn entry(
         generation: None,
         refused: None,
     }
-}
-
-fn hash(secret: &str) -> String {
-    hex::encode(digest::digest(&digest::SHA256, secret.as_bytes()))
 }
 
 fn bad(error: impl std::fmt::Display) -> Refused {

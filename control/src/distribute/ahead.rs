@@ -32,10 +32,13 @@ pub(super) fn is_ahead(
     held > newest || above_mark
 }
 
-/// The mark after a node was seen with `held` above `newest`.
-pub(super) fn marked(before: Option<Mark>, held: Generation, newest: Generation) -> Mark {
+/// The mark after a node was seen with `held` above `newest`. An absurd claim leaves none: it is that node's affair alone.
+pub(super) fn marked(before: Option<Mark>, held: Generation, newest: Generation) -> Option<Mark> {
     let seen = believed(held, newest);
-    before.map_or(
+    if seen != held {
+        return before;
+    }
+    let mark = before.map_or(
         Mark {
             floor: newest,
             seen,
@@ -44,7 +47,8 @@ pub(super) fn marked(before: Option<Mark>, held: Generation, newest: Generation)
             floor: mark.floor.min(newest),
             seen: mark.seen.max(seen),
         },
-    )
+    );
+    Some(mark)
 }
 
 /// What to publish above: everything that was held, as far as it can be believed.
@@ -97,24 +101,18 @@ mod tests {
 
     #[test]
     fn the_mark_stays_at_the_backup_and_an_absurd_claim_moves_nothing() {
+        let mark = |floor, seen| {
+            Some(Mark {
+                floor: Generation(floor),
+                seen: Generation(seen),
+            })
+        };
         let first = marked(None, Generation(9), Generation(5));
-        assert_eq!(
-            first,
-            Mark {
-                floor: Generation(5),
-                seen: Generation(9)
-            }
-        );
-        let second = marked(Some(first), Generation(12), Generation(7));
-        assert_eq!(
-            second,
-            Mark {
-                floor: Generation(5),
-                seen: Generation(12)
-            }
-        );
-        let absurd = marked(Some(second), Generation(u64::MAX), Generation(7));
-        assert_eq!(absurd, second);
+        assert_eq!(first, mark(5, 9));
+        let second = marked(first, Generation(12), Generation(7));
+        assert_eq!(second, mark(5, 12));
+        assert_eq!(marked(second, Generation(u64::MAX), Generation(7)), second);
+        assert_eq!(marked(None, Generation(u64::MAX), Generation(7)), None);
         let held = [3, 12, u64::MAX].map(Generation).into_iter();
         assert_eq!(above(held, Generation(7)), Generation(12));
     }

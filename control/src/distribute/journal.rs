@@ -77,6 +77,11 @@ impl Journal {
         self.soon();
     }
 
+    /// The instance was revoked: nothing of it is to be written any more.
+    pub(super) fn forget(&self, instance: &str) {
+        self.lock().reported.remove(instance);
+    }
+
     /// Events to be written, and the report that brought them, to be confirmed afterwards. `false` when there is no room.
     pub(super) fn tell(
         &self,
@@ -84,7 +89,8 @@ impl Journal {
         confirm: Option<(mpsc::Sender<Order>, u64)>,
     ) -> bool {
         let mut waiting = self.lock();
-        if waiting.events.len() + events.len() > WAITING {
+        let full = waiting.confirm.len() >= WAITING;
+        if full || waiting.events.len() + events.len() > WAITING {
             return false;
         }
         waiting.events.extend(events);
@@ -151,12 +157,14 @@ impl Journal {
     }
 
     fn put_back(&self, taken: Waiting, error: &state::Error) {
-        tracing::error!(
-            error = error as &dyn std::error::Error,
-            "what nodes reported cannot be written; it is tried again"
-        );
         let mut waiting = self.lock();
-        waiting.failing = Some(error.to_string());
+        if waiting.failing.replace(error.to_string()).is_none() {
+            let error = error as &dyn std::error::Error;
+            tracing::error!(
+                error,
+                "what nodes report cannot be written; it is tried again"
+            );
+        }
         for (instance, entry) in taken.reported {
             waiting.reported.entry(instance).or_insert(entry);
         }

@@ -15,20 +15,16 @@ use tokio::time::Instant;
 use tonic::{Status, Streaming};
 use wire::{
     api::{ask::Answer, problem::Problem},
-    generation::Generation,
     name::NodeName,
     node_service::{
-        Ack, Answer as AnswerMessage, Ask, Cancel, FromNode, Heartbeat, Hello, Nack, Report,
-        Reported, Slice, ToNode, Welcome, answer::Outcome, from_node, to_node,
+        Ask, Cancel, FromNode, Heartbeat, Hello, Reported, Slice, ToNode, Welcome, to_node,
     },
-    time::WallTime,
 };
 
-use super::{Inner, journal::Entry, stream::Stream};
-use crate::{
-    grpc::status,
-    report::{Invalid, Seen},
-};
+use super::{Inner, stream::Stream};
+
+mod heard;
+use crate::{grpc::status, report::Seen};
 
 /// Messages that wait to be sent, at most; heartbeats and confirmations beyond are left out, questions are refused.
 const OUTGOING: usize = 64;
@@ -239,120 +235,6 @@ impl Link {
         }
     }
 
-    fn take(&mut self, message: Result<Option<FromNode>, Status>) -> Result<(), End> {
-        let kind = match message {
-            Ok(Some(message)) => message.kind,
-            Ok(None) | Err(_) => return Err(End::Gone),
-        };
-        self.stream.heard(self.inner.clock.now());
-        match kind {
-            Some(from_node::Kind::Ack(ack)) => self.ack(&ack),
-            Some(from_node::Kind::Nack(nack)) => self.nack(&nack),
-            Some(from_node::Kind::Heartbeat(beat)) => {
-                self.skew(beat.now_ms);
-                self.alive();
-                Ok(())
-            }
-            Some(from_node::Kind::Report(report)) => self.report(&report),
-            Some(from_node::Kind::Answer(answer)) => {
-                self.answer(answer);
-                Ok(())
-            }
-            Some(from_node::Kind::Hello(_)) => Err(wrong("hello is said once")),
-            // A message of a newer release.
-            None => Ok(()),
-        }
-    }
-
-    fn ack(&mut self, ack: &Ack) -> Result<(), End> {
-        let sent = self
-            .stream
-            .ack(ack.nonce, Generation(ack.generation))
-            .map_err(wrong)?;
-        self.seen.confirm(sent.generation, &sent.document_digest);
-        self.publish();
-        Ok(())
-    }
-
-    fn nack(&mut self, nack: &Nack) -> Result<(), End> {
-        let sent = self
-            .stream
-            .nack(nack.nonce, Generation(nack.generation))
-            .map_err(wrong)?;
-        self.seen.refuse(sent.generation, &nack.problems);
-        self.publish();
-        let why = self
-            .seen
-            .refused
-            .as_ref()
-            .and_then(|refused| refused.problems.first());
-        let why = why
-            .map(|problem| problem.message.clone())
-            .unwrap_or_default();
-        let text = format!(
-            "{} refused generation {}: {why}",
-            self.who(),
-            sent.generation
-        );
-        self.inner.event(&self.node, "slice_refused", text);
-        Ok(())
-    }
-
-    fn report(&mut self, report: &Report) -> Result<(), End> {
-        let now = self.inner.now();
-        let before = self.seen.sequence;
-        let news = match self
-            .seen
-            .report(&self.node, report.sequence, &report.report, now)
-        {
-            Ok(news) => news,
-            Err(foreign @ Invalid::OtherNode(_)) => return Err(self.foreign(&foreign)),
-            Err(unreadable) => return Err(wrong(unreadable)),
-        };
-        let confirm = (self.own_orders.clone(), report.sequence);
-        if !self.inner.journal.tell(news.events, Some(confirm)) {
-            // No room: the node keeps it and says it again.
-            self.seen.sequence = before;
-            return Ok(());
-        }
-        if news.fresh {
-            self.publish();
-        }
-        Ok(())
-    }
-
-    fn foreign(&self, invalid: &Invalid) -> End {
-        let text = format!("{}: {invalid}", self.who());
-        tracing::warn!(node = %self.node, reason = %invalid, "a node spoke of another");
-        self.inner.audit_refusal(&self.node, text);
-        End::Told(Status::permission_denied("a node speaks of itself alone"))
-    }
-
-    fn answer(&mut self, answer: AnswerMessage) {
-        // Without a waiter: it was cancelled meanwhile.
-        let Some(reply) = self.asked.remove(&answer.id) else {
-            return;
-        };
-        let unreadable = || {
-            Problem::new(
-                502,
-                "bad-answer",
-                "the node's answer cannot be read: compare the versions",
-            )
-        };
-        let outcome = match answer.outcome {
-            Some(Outcome::Answer(bytes)) => {
-                serde_json::from_slice(&bytes).map_err(|_| unreadable())
-            }
-            Some(Outcome::Problem(bytes)) => {
-                Err(serde_json::from_slice(&bytes).unwrap_or_else(|_| unreadable()))
-            }
-            None => Err(unreadable()),
-        };
-        // The asker may have gone.
-        let _ = reply.send(outcome);
-    }
-
     /// Somebody was revoked, shut out or recovered, or there is a new generation.
     fn look_again(&mut self) -> Result<(), End> {
         self.inner
@@ -431,26 +313,6 @@ impl Link {
             let _ = self.inner.clock.timeout(FAREWELL, farewell).await;
         }
     }
-}
-
-impl Link {
-    pub(super) fn entry(
-        node: &NodeName,
-        held_by: String,
-        last_seen: WallTime,
-        seen: Arc<Seen>,
-    ) -> Entry {
-        Entry {
-            node: node.clone(),
-            held_by,
-            last_seen,
-            seen,
-        }
-    }
-}
-
-fn wrong(what: impl std::fmt::Display) -> End {
-    End::Told(Status::invalid_argument(what.to_string()))
 }
 
 fn millis(duration: Duration) -> u32 {

@@ -1,8 +1,10 @@
 //! Who gets a certificate, who keeps it, and what is said to everybody else.
 
-use identity::certificate::Key;
+use std::time::Duration;
 
-use super::*;
+use identity::certificate::{Key, SpiffeId};
+
+use super::{told::ANONYMOUS, *};
 use crate::{
     distribute::Rhythm,
     test_mesh::{Control, WHO},
