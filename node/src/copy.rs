@@ -143,6 +143,7 @@ struct Inner {
     /// Before this wall time, in milliseconds, there is nothing to do.
     next_due: AtomicI64,
     nudge: Mutex<Option<Nudge>>,
+    widen: Mutex<Option<Nudge>>,
 }
 
 impl Config {
@@ -174,6 +175,7 @@ impl Config {
             queue: AtomicUsize::new(0),
             next_due: AtomicI64::new(i64::MIN),
             nudge: Mutex::default(),
+            widen: Mutex::default(),
         }));
         let worker = copies.clone();
         let nudge =
@@ -183,10 +185,15 @@ impl Config {
             });
         let widener = copies.clone();
         let every = Duration::from_secs(5);
-        let _ = Reconciler::new("copy-scope", every).start(&tasks, &clock, move || {
+        let widen = Reconciler::new("copy-scope", every).start(&tasks, &clock, move || {
             let widener = widener.clone();
             async move { widener.widen().await }
         });
+        *copies
+            .0
+            .widen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(widen);
         let payer = copies.clone();
         let _ =
             Reconciler::new("copy-owed", Duration::from_secs(1)).start(&tasks, &clock, move || {
@@ -237,7 +244,14 @@ impl Copies {
         self.running().contains(&(repository.clone(), root.clone()))
     }
 
-    /// Looks at the jobs now: one was recorded, or the rules in force changed.
+    /// Other rules are in force: jobs may go on, and a rule may ask for more.
+    pub fn rules_changed(&self) {
+        let widen = self.0.widen.lock().unwrap_or_else(PoisonError::into_inner);
+        widen.iter().for_each(Nudge::nudge);
+        self.nudge();
+    }
+
+    /// Looks at the jobs now: one was recorded.
     pub fn nudge(&self) {
         self.0.next_due.store(i64::MIN, Ordering::SeqCst);
         let nudge = self.0.nudge.lock().unwrap_or_else(PoisonError::into_inner);

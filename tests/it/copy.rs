@@ -45,6 +45,29 @@ async fn platforms_are_copied_as_the_rule_says() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rule_that_asks_for_more_brings_it_without_another_pull() {
+    let mut mesh = Mesh::builder().tiers(1).start().await;
+    let image = Image::multi(12).build();
+    mesh.origin.put("team/app", "1", &image);
+    let client = mesh.client("dev");
+    client.pull("up/team/app", "1", "amd64").await.unwrap();
+    mesh.copied().await;
+    mesh.apply(|builder| builder.rules("platforms: all")).await;
+    let arm = image.blobs_of("arm64")[1].clone();
+    eventually_async(BOUND, "the other platform is fetched", async || match mesh
+        .origin
+        .blob_gets([&arm])[..]
+    {
+        [1] => Ok(()),
+        ref gets => Err(gets.to_vec()),
+    })
+    .await;
+    mesh.copied().await;
+    mesh.origin.stop().await;
+    client.pull("up/team/app", "1", "arm64").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_copy_goes_on_after_a_restart_without_a_client() {
     let mut mesh = Mesh::builder().tiers(1).start().await;
     let image = Image::single(3).layer_of(4 << 20).build();

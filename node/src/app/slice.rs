@@ -139,7 +139,7 @@ impl Shared {
         self.deliveries.apply(&own.webhooks);
         self.upstreams
             .retain(&own.rules.iter().map(|rule| rule.name.clone()).collect());
-        self.copies.nudge();
+        self.copies.rules_changed();
         self.tell_recalls(slice.recalls()).await;
         self.metrics
             .config_generation
