@@ -187,6 +187,13 @@ impl Recorder {
         self.held.hold(ops);
     }
 
+    /// What is kept in memory for a webhook, for tests.
+    #[cfg(test)]
+    pub(crate) fn due_from_memory(&self, webhook: &WebhookName) -> Vec<EventRecord> {
+        let held = self.held.due(webhook, WallTime(i64::MAX));
+        held.into_iter().map(|(event, _)| event).collect()
+    }
+
     /// Wakes the deliveries: a transaction with events was committed.
     pub fn nudge(&self) {
         self.news.send_replace(());

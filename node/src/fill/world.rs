@@ -40,6 +40,7 @@ pub(crate) struct World {
     pub(crate) upstream: Arc<Scripted>,
     pub(crate) disk: Arc<Disk>,
     pub(crate) store: Store,
+    pub(crate) metadata: Arc<metadata::memory::Memory>,
     pub(crate) fills: Fills,
     pub(crate) active: Arc<ActiveRule>,
     pub(crate) clock: Clock,
@@ -76,7 +77,11 @@ impl World {
             fault: Mutex::default(),
         });
         let metadata = Arc::new(metadata::memory::Memory::new());
-        let store = store::over(Arc::clone(&disk) as Arc<dyn Blobs>, metadata, clock.clone());
+        let store = store::over(
+            Arc::clone(&disk) as Arc<dyn Blobs>,
+            Arc::<metadata::memory::Memory>::clone(&metadata),
+            clock.clone(),
+        );
         let upstream = Scripted::new("origin");
         let rule = Rule {
             name: "mirror".parse().unwrap(),
@@ -115,6 +120,7 @@ impl World {
             upstream,
             disk,
             store,
+            metadata,
             fills,
             active,
             clock,

@@ -9,7 +9,10 @@ use super::world::{Node, again};
 use crate::{
     fill::world::{Fault, app, noise, within},
     rule::{ActiveRule, RuleState, Rules},
-    store::metadata::{Job, Op},
+    store::{
+        self,
+        metadata::{Job, Op},
+    },
     upstream::{self, scripted::Verb},
 };
 
@@ -120,6 +123,25 @@ async fn what_could_not_be_recorded_completes_by_itself_when_the_store_heals_and
 }
 
 #[tokio::test]
+async fn a_job_that_cannot_be_put_off_rests_all_the_same_and_is_told_of() {
+    let node = Node::new();
+    let image = node.image("x", &[b"a"]);
+    let gate = node.world.upstream.gate(Verb::GetBlob);
+    node.pull(image.as_str()).await;
+    within(gate.reached()).await;
+    node.world.metadata.read_only(true);
+    gate.open();
+    let all = "all".parse().unwrap();
+    node.until(async || !node.recorder.due_from_memory(&all).is_empty())
+        .await;
+    assert_eq!(node.jobs().await[0].attempts, 0, "nothing is written down");
+    node.world.metadata.read_only(false);
+    node.settle().await;
+    assert!(node.is_complete(&image).await);
+    assert!(node.world.active.state.facts().store_error.is_none());
+}
+
+#[tokio::test]
 async fn a_rule_of_which_nothing_waits_stores_again_when_the_store_does() {
     let node = Node::new();
     let state = &node.world.active.state;
@@ -128,12 +150,9 @@ async fn a_rule_of_which_nothing_waits_stores_again_when_the_store_does() {
     node.copies.pay().await;
     assert!(state.facts().store_error.is_none());
     assert_eq!(state.facts().unstored_pulls, 0);
-    // Too soon after the failure to tell.
-    state.store_failed(
-        "the store is full",
-        1,
-        WallTime(node.world.clock.steady_ms()),
-    );
+    state.store_failed("the store is full", 1, WallTime(0));
+    let full = store::Error::Full;
+    node.world.store.report("fill", &full);
     node.copies.pay().await;
     assert!(state.facts().store_error.is_some());
 }
