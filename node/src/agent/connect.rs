@@ -12,10 +12,11 @@ use runtime::Backoff;
 use wire::{join_token::JoinToken, not_admitted::NotAdmitted, time::WallTime};
 
 use super::{
-    Refusal, Shared, enrol,
+    enrol,
     enrolment::{self, Credential},
     link::Error,
     session::{End, Session},
+    shared::{Refusal, Shared},
 };
 
 /// A stream that stood for so long begins the pauses anew.

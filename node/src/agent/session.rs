@@ -20,11 +20,11 @@ use wire::{
 };
 
 use super::{
-    Shared,
     answer::Answers,
     enrol,
     enrolment::Credential,
     link::{Client, Error},
+    shared::Shared,
 };
 
 /// Messages on their way out.

@@ -1,0 +1,134 @@
+//! What a restart finds: the last good slice, a damaged one, the time since the last contact (T14, T33).
+
+use super::{
+    super::{
+        home::Home,
+        shared::{CONTACT, offline},
+    },
+    *,
+};
+
+#[tokio::test]
+async fn a_restart_without_the_control_plane_changes_nothing_and_its_return_is_noticed() {
+    let machine = machine();
+    let mut control = Control::start(&machine.clock).await;
+    let (agent, mut stream) = machine.joined(&mut control).await;
+    stream.slice(2, &control.sign(2, &document(&["a"]))).await;
+    assert_eq!(stream.outcome(2).await, Ok(2));
+    control.stop().await;
+    eventually("the loss is seen", async || !agent.connected()).await;
+    assert_eq!(
+        get(agent.admin().unwrap(), "/readyz").await.0,
+        200,
+        "T33: running nodes are unchanged"
+    );
+    let agent = machine.again(agent, None).await.unwrap();
+    let running = agent
+        .running()
+        .expect("T33: from disk, before anybody is asked");
+    assert_eq!(running.generation(), Generation(2));
+    let pages = agent.admin().unwrap();
+    assert_eq!(get(pages, "/readyz").await.0, 200);
+    assert!(
+        get(pages, "/metrics")
+            .await
+            .1
+            .contains("regmesh_control_connected 0")
+    );
+
+    control.again().await;
+    let mut stream = control.stream().await;
+    assert_eq!(stream.hello.generation, 2);
+    assert_eq!(
+        hex::encode(&stream.hello.document_digest),
+        identity::certificate::document_digest(&document(&["a"]))
+    );
+    stream.welcome(&machine.clock).await;
+    eventually("the return is seen", async || agent.connected()).await;
+    stream.slice(3, &control.sign(1, &document(&[]))).await;
+    assert_eq!(
+        stream.outcome(3).await,
+        Err(vec!["older-generation".to_owned()]),
+        "not even after a restart"
+    );
+    assert!(
+        get(pages, "/metrics")
+            .await
+            .1
+            .contains("regmesh_control_connected 1")
+    );
+}
+
+#[tokio::test]
+async fn a_damaged_slice_gives_way_to_the_one_before_and_then_to_waiting() {
+    let machine = machine();
+    let mut control = Control::start(&machine.clock).await;
+    let (agent, mut stream) = machine.joined(&mut control).await;
+    stream.slice(2, &control.sign(2, &document(&["a"]))).await;
+    assert_eq!(stream.outcome(2).await, Ok(2));
+    push(&agent.running().unwrap(), "kept").await;
+    control.stop().await;
+
+    let mut agent = agent;
+    let whole = std::fs::read(machine.file("slice.json")).unwrap();
+    let altered = String::from_utf8(whole.clone())
+        .unwrap()
+        .replace("team/a", "evil/a")
+        .into_bytes();
+    for damaged in [
+        whole[..whole.len() - 7].to_vec(),
+        vec![0; whole.len()],
+        Vec::new(),
+        altered,
+    ] {
+        std::fs::write(machine.file("slice.json"), damaged).unwrap();
+        agent = machine.again(agent, None).await.unwrap();
+        let status = agent.running().expect("T14: the previous one").status();
+        assert_eq!(status.generation, Generation(1));
+        assert!(
+            status.warnings[0].contains("slice.json"),
+            "{:?}",
+            status.warnings
+        );
+    }
+    std::fs::write(machine.file("slice.previous.json"), b"{").unwrap();
+    let agent = machine.again(agent, None).await.unwrap();
+    assert!(agent.running().is_none());
+    let (registry, pages) = (agent.address().unwrap(), agent.admin().unwrap());
+    assert_eq!(get(registry, "/v2/").await.0, 503);
+    assert!(
+        get(pages, "/status")
+            .await
+            .1
+            .contains("slice.previous.json")
+    );
+
+    control.again().await;
+    let mut stream = control.stream().await;
+    assert_eq!(stream.hello.generation, 0);
+    stream.welcome(&machine.clock).await;
+    stream.slice(3, &control.sign(2, &document(&["a"]))).await;
+    assert_eq!(stream.outcome(3).await, Ok(2));
+    let running = agent.running().unwrap();
+    let pushed = running
+        .store()
+        .metadata()
+        .pushed_repository(&wire::pattern::Pattern::All)
+        .await;
+    assert!(pushed.unwrap().is_some(), "nothing was deleted");
+    assert!(!running.status().warnings.is_empty(), "and it was told");
+}
+
+#[test]
+fn the_time_since_the_last_contact_survives_a_restart_and_a_wrong_clock_makes_it_endless() {
+    let disk = TempDir::new().unwrap();
+    let home = Home::open(disk.path(), Arc::new(Real)).unwrap();
+    let clock = Clock::manual(10_000_000);
+    assert_eq!(offline(&home, None, &clock), Duration::MAX, "never");
+    home.write(CONTACT, b"9990000").unwrap();
+    assert_eq!(offline(&home, None, &clock), Duration::from_secs(10));
+    home.write(CONTACT, b"10000001").unwrap();
+    assert_eq!(offline(&home, None, &clock), Duration::MAX, "in the future");
+    home.write(CONTACT, b"soon").unwrap();
+    assert_eq!(offline(&home, None, &clock), Duration::MAX);
+}
