@@ -23,6 +23,7 @@ mod admit;
 pub mod conformance;
 #[cfg(any(test, feature = "testing"))]
 pub mod memory;
+pub mod postgres;
 mod sql;
 pub mod sqlite;
 mod stored;

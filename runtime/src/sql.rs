@@ -2,7 +2,7 @@
 //!
 //! A write is a closure. One thread runs what has queued in a single transaction, a savepoint around each closure, so a failing
 //! closure is rolled back alone; each caller hears back only after the COMMIT. A write whose caller goes away is still carried out.
-//! SQL itself stays with the callers' `sqlite.rs`; PostgreSQL comes with the control plane, as a sibling of this.
+//! SQL itself stays with the callers' `sqlite.rs`; PostgreSQL is `sql/postgres.rs`.
 //!
 //! Reads hop to the blocking pool once per call (`read`), or stay on the calling thread (`read_now`): a point lookup takes 4 µs, the
 //! hop ten times that (`reference/dependencies.md` 4.3).
@@ -16,6 +16,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 mod error;
 mod open;
+pub mod postgres;
 mod writer;
 
 pub use error::Error;

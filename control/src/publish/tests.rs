@@ -254,7 +254,7 @@ async fn a_plan_and_a_dry_run_change_nothing() {
 #[tokio::test]
 async fn a_mistaken_topology_changes_nothing() {
     let bench = Bench::with(MESH).await;
-    let before = bench.publisher.current().document.clone();
+    let before = Document::clone(&bench.publisher.current().document);
     let other = bench.apply(&MESH.replace("contoso", "fabrikam")).await;
     let expected = Error::OtherMesh {
         old: "contoso".to_owned(),
@@ -279,7 +279,7 @@ async fn a_mistaken_topology_changes_nothing() {
     };
     assert_eq!(bench.apply(gone).await, Err(pruned));
     assert_eq!((bench.generation(), bench.audit().await.len()), (1, 6));
-    assert_eq!(bench.publisher.current().document, before);
+    assert_eq!(*bench.publisher.current().document, before);
     let meant = Apply {
         prune: true,
         ..apply(gone)
