@@ -54,6 +54,10 @@ pub enum Error {
 }
 
 impl From<sqlx::Error> for Error {
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the driver may add kinds of errors at any time"
+    )]
     fn from(error: sqlx::Error) -> Self {
         let kind: fn(Arc<sqlx::Error>) -> Self = match &error {
             sqlx::Error::Database(told) => kind(told.code().as_deref().unwrap_or_default()),
@@ -94,6 +98,13 @@ fn kind(state: &str) -> fn(Arc<sqlx::Error>) -> Error {
 /// # Errors
 /// As they say; a database with more migrations than these is [`Error::Newer`] and is left as it is.
 pub async fn open(url: &str, migrations: &'static [&'static str]) -> Result<PgPool, Error> {
+    // The driver takes any scheme for its own.
+    if !["postgres://", "postgresql://"]
+        .iter()
+        .any(|scheme| url.starts_with(scheme))
+    {
+        return Err(Error::Url);
+    }
     let options: PgConnectOptions = url.parse().map_err(|_| Error::Url)?;
     let options = options
         .application_name("regmesh")

@@ -202,3 +202,52 @@ async fn a_publisher_over_a_broken_database_keeps_what_is_in_force() {
     assert_eq!(applied.generation, Generation(2));
     tasks.abort();
 }
+
+/// The time is printed, for `docs/benchmarks.md` from a release build; the limit is what a slow machine's debug build needs.
+#[tokio::test]
+async fn ten_thousand_rules_are_applied_in_seconds() {
+    let (_dir, _, sqlite) = fresh().await;
+    let tasks = Tasks::new("test");
+    let publisher = Publisher::build(sqlite, Clock::manual(NOW), &tasks)
+        .await
+        .unwrap();
+    let mut text = "mesh: m\nnodes: {hub: {endpoint: 'https://hub.example'}}\nrules:\n".to_owned();
+    for n in 0..10_000 {
+        text.push_str(&format!(
+            "  r{n}: {{on: hub, source: quay.io/team-{n}/*, target: team-{n}/*, freshness: {{check: 30s}}}}\n"
+        ));
+    }
+    let apply = |text: String| Apply {
+        files: vec![File {
+            name: "mesh.yaml".to_owned(),
+            text,
+        }],
+        dry_run: false,
+        prune: false,
+    };
+    let clock = Clock::system();
+    let began = clock.now();
+    publisher
+        .apply(&apply(text.clone()), "me", None)
+        .await
+        .unwrap();
+    let first = clock.now() - began;
+    let changed = text.replacen("check: 30s", "check: 31s", 1);
+    let applied = publisher.apply(&apply(changed), "me", None).await.unwrap();
+    assert_eq!(applied.changes.len(), 1);
+    let second = clock.now() - began - first;
+    let spec = json!({"on": "hub", "source": "ghcr.io/x", "target": "x"});
+    publisher
+        .put(wire::api::resource::Kind::Rules, "x", spec, "me", None)
+        .await
+        .unwrap();
+    let put = clock.now() - began - first - second;
+    let slice = publisher.slice(&"hub".parse().unwrap()).unwrap();
+    let cut = clock.now() - began - first - second - put;
+    println!(
+        "10,000 rules: first apply {first:?}, one changed {second:?}, one put {put:?}, slice {cut:?} ({} bytes)",
+        slice.document.len()
+    );
+    assert!(first < std::time::Duration::from_secs(60), "{first:?}");
+    tasks.abort();
+}
