@@ -101,7 +101,7 @@ async fn a_certificate_is_renewed_at_half_its_life_and_the_next_stream_stands_be
     let mut control = Control::start(&machine.clock).await;
     // At 45 to 55 percent of its life already.
     control.script(|script| {
-        (script.life, script.backdate) = (Duration::from_secs(100), Duration::from_secs(42));
+        (script.life, script.backdate) = (Duration::from_secs(20), Duration::from_secs(9));
     });
     let agent = machine.start(Some(control.token())).await.unwrap();
     let first = control.stream().await;
