@@ -374,6 +374,10 @@ fn sources_and_targets_name_repositories() {
             "rules: {r_1: {on: hub, source: quay.io/a, target: a}}",
             &["invalid-name"],
         ),
+        (
+            "nodes: {control: {endpoint: 'https://control.example'}}",
+            &["invalid-name"],
+        ),
     ]);
 }
 

@@ -16,6 +16,9 @@ use crate::{
     problem::{Code, Finding, Findings},
 };
 
+/// What no node may be called: `regmesh up` keeps the control plane in a folder of that name beside the nodes' (`spec/operations.md`).
+const CONTROL: &str = "control";
+
 pub(super) fn all(
     document: &Document,
     declared: &Declared<'_>,
@@ -27,6 +30,12 @@ pub(super) fn all(
         let name: Option<NodeName> = value::name(key, findings);
         let node = one(name.as_ref(), section, declared, findings);
         let Some(name) = name else { continue };
+        if name.as_str() == CONTROL {
+            let message =
+                "a node cannot be named `control`: that is the control plane's own folder";
+            let told = Finding::error(Code::InvalidName, key.place, message);
+            findings.push(told.advice("give the node another name"));
+        }
         if let Some(at) = section
             .endpoint
             .as_ref()
