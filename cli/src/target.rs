@@ -54,7 +54,9 @@ pub fn image(text: &str) -> Result<(RepositoryName, Option<Reference>), String> 
         }
         (None, None) => (text, None),
     };
-    let repository = name.parse().map_err(|error: wire::name::NameError| error.to_string())?;
+    let repository = name
+        .parse()
+        .map_err(|error: wire::name::NameError| error.to_string())?;
     Ok((repository, reference))
 }
 

@@ -143,6 +143,8 @@ struct Shared {
     recorder: Recorder,
     deliveries: Deliveries,
     registry: registry::Registry,
+    /// What upstreams said is left of our rate.
+    rates: Arc<observe::Rates>,
     authenticate: authenticate::Authenticate,
     upstreams: Pool,
     fills: Fills,
@@ -302,7 +304,16 @@ async fn build(
         secrets.clone(),
         tasks,
     );
-    let upstreams = observe::upstreams(&settings, &metrics, &config.name, &secrets, &clock, tasks);
+    let rates = Arc::default();
+    let upstreams = observe::upstreams(
+        &settings,
+        &metrics,
+        &rates,
+        &config.name,
+        &secrets,
+        &clock,
+        tasks,
+    );
     let draining = CancellationToken::new();
     let view: Arc<ArcSwapOption<View>> = Arc::default();
     let rim = Arc::new(Http {
@@ -330,6 +341,7 @@ async fn build(
         recorder,
         deliveries,
         registry: verbs,
+        rates,
         authenticate,
         upstreams,
         fills,

@@ -9,6 +9,7 @@
 pub mod agent;
 pub mod app;
 pub mod copy;
+pub mod doctor;
 pub mod event;
 pub mod fill;
 pub mod http;

@@ -40,7 +40,7 @@ impl Running {
                 Ok(Answer::Draining)
             }
             Question::Explain(query) => Ok(Answer::Explain(Box::new(self.explain(&query).await))),
-            Question::Doctor { .. } => Err(not_here_yet()),
+            Question::Doctor { only } => Ok(Answer::Doctor(self.doctor(&only).await)),
             Question::Pull(request) => {
                 let progress = registry.pull(request).await;
                 progress.map(Answer::Pull).map_err(|error| broken(&error))
@@ -184,10 +184,3 @@ fn no_webhook(webhook: &WebhookName) -> Problem {
     Problem::new(404, "not-found", text)
 }
 
-fn not_here_yet() -> Problem {
-    Problem::new(
-        503,
-        "not-here-yet",
-        "this release of the node does not answer that question; upgrade the node",
-    )
-}

@@ -1,9 +1,19 @@
-//! `explain` of a running node: where it stands, handed to the part that knows.
+//! `explain` and `doctor` of a running node: what they look at, handed to the parts that know.
 
-use wire::api::explain::{Hop, Query};
+use std::sync::Arc;
+
+use identity::secret::Secrets;
+use wire::api::{
+    doctor::{Check, CheckId},
+    explain::{Hop, Query},
+};
 
 use super::Running;
-use crate::{http, registry::explain::Standpoint};
+use crate::{
+    doctor::{self, Patient},
+    http,
+    registry::explain::Standpoint,
+};
 
 impl Running {
     /// What a pull here would do. Nothing is fetched and nothing written.
@@ -16,5 +26,23 @@ impl Running {
             status: |error| http::status(error).as_u16(),
         };
         shared.registry.explain(query, &at).await
+    }
+
+    /// This node's checks: those of `only`, or all that a node makes when it is empty.
+    pub async fn doctor(&self, only: &[CheckId]) -> Vec<Check> {
+        let shared = &self.shared;
+        let rates = Arc::clone(&shared.rates);
+        let patient = Patient {
+            node: shared.name.clone(),
+            store: shared.store.clone(),
+            rules: shared.rules.load_full(),
+            topology: Arc::clone(&shared.slice.load().topology),
+            secrets: Secrets::of_process(),
+            copies: shared.copies.clone(),
+            remaining: Arc::new(move |upstream: &str| rates.remaining(upstream)),
+            clock: shared.clock.clone(),
+            tasks: shared.tasks.child("doctor"),
+        };
+        doctor::examine(&patient, only).await
     }
 }

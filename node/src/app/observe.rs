@@ -1,6 +1,10 @@
 //! Where the components' counts meet the metric families, so that none of them knows a metric.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use identity::secret::Secrets;
 use runtime::{Backoff, Clock, Tasks};
@@ -54,6 +58,7 @@ pub(super) fn copies(settings: &Settings, metrics: &Metrics) -> copy::Config {
 pub(super) fn upstreams(
     settings: &Settings,
     metrics: &Metrics,
+    rates: &Arc<Rates>,
     node: &NodeName,
     secrets: &Secrets,
     clock: &Clock,
@@ -79,11 +84,26 @@ pub(super) fn upstreams(
         secrets: secrets.clone(),
         clock: clock.clone(),
         tasks: tasks.clone(),
-        observer: Arc::new(Counted(metrics.clone())),
+        observer: Arc::new(Counted(metrics.clone(), Arc::clone(rates))),
     })
 }
 
-struct Counted(Metrics);
+/// What upstreams said is left of our rate, by name. Bounded by the upstreams of the rules.
+#[derive(Debug, Default)]
+pub(super) struct Rates(Mutex<HashMap<String, u64>>);
+
+impl Rates {
+    /// What was last said.
+    pub(super) fn remaining(&self, upstream: &str) -> Option<u64> {
+        self.lock().get(upstream).copied()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, u64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Counted(Metrics, Arc<Rates>);
 
 impl Observer for Counted {
     fn answered(&self, upstream: &str, method: &str, code: Option<u16>, took: Duration) {
@@ -99,6 +119,7 @@ impl Observer for Counted {
     }
 
     fn rate_limit_remaining(&self, upstream: &str, remaining: u64) {
+        self.1.lock().insert(upstream.to_owned(), remaining);
         self.0
             .upstream_ratelimit_remaining
             .set([upstream], remaining as f64);

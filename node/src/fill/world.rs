@@ -71,11 +71,7 @@ impl World {
 
     pub(crate) fn with(config: Config, platforms: Platforms, referrers: Referrers) -> Self {
         let clock = Clock::system();
-        let disk = Arc::new(Disk {
-            inner: Memory::new(clock.clone()),
-            left: Arc::new(AtomicU64::new(u64::MAX)),
-            fault: Mutex::default(),
-        });
+        let disk = Arc::new(Disk::new(&clock));
         let metadata = Arc::new(metadata::memory::Memory::new());
         let store = store::over(
             Arc::clone(&disk) as Arc<dyn Blobs>,
@@ -286,6 +282,14 @@ pub(crate) struct Disk {
 }
 
 impl Disk {
+    pub(crate) fn new(clock: &Clock) -> Self {
+        Self {
+            inner: Memory::new(clock.clone()),
+            left: Arc::new(AtomicU64::new(u64::MAX)),
+            fault: Mutex::default(),
+        }
+    }
+
     /// Only so many bytes can be written from now on.
     pub(crate) fn leave(&self, bytes: u64) {
         self.left.store(bytes, Ordering::SeqCst);
