@@ -199,6 +199,7 @@ fn request() -> Request {
         trace: TraceContext::fresh(),
         hops: Hops::default(),
         no_cache: false,
+        only_stored: false,
     }
 }
 
