@@ -183,4 +183,3 @@ fn no_webhook(webhook: &WebhookName) -> Problem {
     let text = format!("this node has no webhook '{webhook}'");
     Problem::new(404, "not-found", text)
 }
-

@@ -89,6 +89,9 @@ impl Registry {
             }
         };
         let upstream_digest = found.as_ref().and_then(Found::digest);
+        let next = self
+            .unless_recalled(next, &here, upstream_digest.as_ref(), at)
+            .await;
         let root = here.digest.as_ref().or(upstream_digest.as_ref());
         let next = match root {
             Some(root) => match self.not_in_recall(root).await {
@@ -135,6 +138,26 @@ impl Registry {
             copy,
             unreachable: None,
         }
+    }
+
+    /// What would be served may be recalled: then nothing is.
+    async fn unless_recalled(
+        &self,
+        next: Next,
+        here: &Here,
+        upstream: Option<&Digest>,
+        at: &Standpoint,
+    ) -> Next {
+        let served = match next.outcome {
+            Outcome::Hit | Outcome::ServeStale => here.digest.as_ref(),
+            Outcome::Check | Outcome::Fill => upstream.or(here.digest.as_ref()),
+            Outcome::Refuse => None,
+        };
+        let Some(digest) = served else {
+            return next;
+        };
+        let allowed = self.not_in_recall(digest).await;
+        allowed.map_or_else(|error| refused(&error, at), |()| next)
     }
 
     async fn here(&self, query: &Query) -> Here {

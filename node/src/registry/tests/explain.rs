@@ -274,3 +274,27 @@ async fn the_name_upstream_the_way_there_and_near_misses_are_told() {
     assert_eq!(hop.almost[0].rule.as_str(), "mirror");
     assert!(hop.almost[0].why.contains("below 'mirror'"));
 }
+
+#[tokio::test]
+async fn what_is_recalled_is_foretold_as_refused() {
+    let rig = Rig::new();
+    let image = rig.publish("1", "a");
+    let recall = |digest: &wire::digest::Digest| {
+        let recalls = [(digest.clone(), "a key leaked".to_owned())];
+        rig.recalls.replace(recalls.into_iter().collect());
+    };
+    recall(&image.digest);
+    let unstored = explain(&rig, "mirror/app", "1").await.next;
+    assert_eq!(
+        (unstored.outcome, unstored.status),
+        (Will::Refuse, Some(403))
+    );
+    rig.recalls.replace(std::collections::HashMap::new());
+    rig.get("1").await.unwrap();
+    recall(&image.layer);
+    let stored = explain(&rig, "mirror/app", image.digest.as_str())
+        .await
+        .next;
+    assert_eq!((stored.outcome, stored.status), (Will::Refuse, Some(403)));
+    assert!(stored.reason.contains("a key leaked"), "{}", stored.reason);
+}
