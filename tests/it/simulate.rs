@@ -63,7 +63,7 @@ fn seeds() -> Vec<u64> {
         return vec![seed];
     }
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    let today = 1_000 * since.expect("after 1970").as_secs() / 86_400;
+    let today = 1_000 * (since.expect("after 1970").as_secs() / 86_400);
     let more = number("REGMESH_SIM_SEEDS").unwrap_or(1);
     FIXED.into_iter().chain(today..today + more).collect()
 }

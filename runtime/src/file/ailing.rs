@@ -135,9 +135,15 @@ impl Files for Ailing {
         self.inner.len(path)
     }
 
-    fn space(&self, path: &Path) -> io::Result<Space> {
+    /// Half of a TiB free, whatever the machine has: a test must not fare by how full that is.
+    fn space(&self, _path: &Path) -> io::Result<Space> {
         call(&self.state, Call::Look)?;
-        self.inner.space(path)
+        Ok(Space {
+            total: 1 << 40,
+            free: 1 << 39,
+            inodes_total: 0,
+            inodes_free: 0,
+        })
     }
 }
 
