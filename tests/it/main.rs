@@ -10,6 +10,7 @@ mod disk_full;
 mod docs;
 mod drain;
 mod events;
+mod explain;
 mod gone;
 mod layers;
 mod lists;
