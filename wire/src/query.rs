@@ -63,6 +63,12 @@ impl<'a> Query<'a> {
         Ok(Self(pairs))
     }
 
+    /// Every parameter with its value, in order.
+    pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        let pairs = self.0.iter();
+        pairs.map(|(key, value)| (key.as_ref(), value.as_ref()))
+    }
+
     /// Every value of `key`, in order.
     pub fn all<'b>(&'b self, key: &'b str) -> impl Iterator<Item = &'b str> {
         self.0
