@@ -5,20 +5,31 @@
 //! - [`sign_in`]: the admin token, accounts, sessions.
 //! - [`seal`], [`ca`], [`enrol`]: keys at rest, the mesh's certificates, who is a node.
 //! - [`distribute`], [`report`], `history`, [`ask`]: streams of nodes, what they say, what they are asked.
-//! - [`grpc`]: the node service's rim.
+//! - [`status`], [`explain`], [`doctor`], [`recall`]: what is known of the nodes and what they answer, joined; [`asking`] is the seam to them.
+//! - [`grpc`]: the node service's rim; `http`: the API's, made of one route table.
+//! - [`app`], [`config`]: the composition root.
 //! - [`fixed`]: a topology of files in one process, without any of that.
 
+pub mod app;
 pub mod ask;
+pub mod asking;
 pub mod ca;
+pub mod config;
 pub mod distribute;
+pub mod doctor;
 pub mod enrol;
+pub mod explain;
 pub mod fixed;
 pub mod grpc;
 mod history;
+pub mod http;
+pub mod metric;
 pub mod publish;
+pub mod recall;
 pub mod report;
 pub mod seal;
 pub mod sign_in;
 pub mod state;
+pub mod status;
 #[cfg(test)]
 mod test_mesh;

@@ -47,7 +47,7 @@ pub struct Caller {
     pub identities: BTreeSet<IdentityName>,
     /// When their session ends; `None` for the admin token and for nobody.
     pub until: Option<WallTime>,
-    principal: Option<Principal>,
+    pub(crate) principal: Option<Principal>,
 }
 
 /// Why it is not known who asks.

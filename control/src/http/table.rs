@@ -1,0 +1,536 @@
+//! The one route table: every path and method, who may call it, what it takes and gives.
+//!
+//! Router, authorisation, OpenAPI document and the test matrix are made of it, so none of them can know a route that another does not.
+//! To add one, add a row here and its handler in the file of its family.
+
+use http::Method;
+use serde_json::Value;
+use wire::{
+    api::{
+        audit, doctor, event,
+        explain::{Explanation, Request as Explain},
+        inventory,
+        mesh::{HistoryPoint, JoinToken, JoinTokenRequest, MeshStatus, OfNode, Published},
+        pull, recall,
+        resource::{Applied, Apply, Kind, Resource, Resources, Topology},
+        sign_in::{Request as SignIn, Session, WhoAmI},
+        status::{Delivery, NodeStatus},
+    },
+    assignment::Role,
+    digest::Digest,
+    name::{
+        AccountName, CredentialName, IdentityName, IssuerName, NodeName, RuleName, WebhookName,
+    },
+    reference::Reference,
+    repository::RepositoryName,
+};
+
+use super::{
+    endpoint::{Endpoint, Needs, TOPOLOGY, describe},
+    node::Draining,
+    resource::Create,
+};
+
+const READ: Needs = Needs::Role(&[Role::MeshReader]);
+const CHANGE: Needs = Needs::Role(&[Role::MeshAdministrator]);
+const RULES: Needs = Needs::Role(&[Role::CacheRuleAdministrator]);
+const READ_RULES: Needs = Needs::Role(&[Role::MeshReader, Role::CacheRuleAdministrator]);
+const CREDENTIALS: Needs = Needs::Role(&[Role::CredentialSetAdministrator]);
+const READ_CREDENTIALS: Needs = Needs::Role(&[Role::MeshReader, Role::CredentialSetAdministrator]);
+
+const JSON: &[&str] = &["application/json"];
+const MERGE: &[&str] = &["application/merge-patch+json", "application/json"];
+const TOPOLOGY_TYPES: &[&str] = &["application/json", "application/yaml", "text/yaml"];
+const EVENTS: &[&str] = &["text/event-stream"];
+/// The largest sequence number taken: what every JSON reader reads exactly.
+const LAST: u64 = (1 << 53) - 1;
+/// The largest part of a list, where a node makes it.
+const PAGE: u64 = 10_000;
+/// The largest part of events and audit.
+const PART: u64 = 1_000;
+
+/// Every endpoint.
+pub(crate) fn endpoints() -> Vec<Endpoint> {
+    let kinds = Kind::ALL.into_iter().flat_map(resources);
+    kinds
+        .chain(mesh())
+        .chain(nodes())
+        .chain(operations())
+        .chain(records())
+        .collect()
+}
+
+fn resources(kind: Kind) -> Vec<Endpoint> {
+    use super::resource;
+    let (read, change) = match kind {
+        Kind::Rules => (READ_RULES, RULES),
+        Kind::Credentials => (READ_CREDENTIALS, CREDENTIALS),
+        _ => (READ, CHANGE),
+    };
+    let list = format!("/api/v1/{kind}");
+    let one = format!("/api/v1/{kind}/{{name}}");
+    let spec = move || -> super::endpoint::Describe {
+        std::sync::Arc::new(move |_| schema(super::openapi::spec(kind)))
+    };
+    let create: super::endpoint::Describe = std::sync::Arc::new(move |generator| {
+        let mut whole = Create::describe(generator, kind);
+        whole.insert("type".to_owned(), "object".into());
+        whole
+    });
+    let merge: super::endpoint::Describe =
+        std::sync::Arc::new(|_| schema(serde_json::json!({"type": "object"})));
+    let rows = vec![
+        Endpoint::new(
+            Method::GET,
+            list.clone(),
+            read,
+            format!("Every one of {kind}"),
+            move |api, call| resource::list(api, call, kind),
+        )
+        .query::<NodeName>("node", "Only what selects this node.")
+        .gives::<Resources>(200, "In order of name.")
+        .tagged(),
+        Endpoint::new(
+            Method::POST,
+            list,
+            change,
+            format!("Add one of {kind}"),
+            move |api, call| resource::create(api, call, kind),
+        )
+        .takes_as(JSON, super::endpoint::SMALL, create)
+        .gives::<Resource>(201, "As it is now.")
+        .tagged()
+        .conditional(),
+        Endpoint::new(
+            Method::GET,
+            one.clone(),
+            read,
+            format!("One of {kind}"),
+            move |api, call| resource::show(api, call, kind),
+        )
+        .gives::<Resource>(200, "As it is.")
+        .tagged(),
+        Endpoint::new(
+            Method::PUT,
+            one.clone(),
+            change,
+            format!("Add or replace one of {kind}"),
+            move |api, call| resource::put(api, call, kind),
+        )
+        .takes_as(JSON, super::endpoint::SMALL, spec())
+        .gives::<Resource>(200, "Replaced: as it is now.")
+        .tagged()
+        .gives::<Resource>(201, "Added: as it is now.")
+        .tagged()
+        .conditional(),
+        Endpoint::new(
+            Method::PATCH,
+            one.clone(),
+            change,
+            format!("Change one of {kind} by a JSON merge patch"),
+            move |api, call| resource::patch(api, call, kind),
+        )
+        .takes_as(MERGE, super::endpoint::SMALL, merge)
+        .gives::<Resource>(200, "As it is now.")
+        .tagged()
+        .conditional(),
+        Endpoint::new(
+            Method::DELETE,
+            one,
+            change,
+            format!("Remove one of {kind}"),
+            move |api, call| resource::delete(api, call, kind),
+        )
+        .gives_nothing(204, "It is gone.")
+        .conditional(),
+    ];
+    rows.into_iter().map(|row| named(row, kind)).collect()
+}
+
+/// The grammar of the names of a kind.
+fn named(row: Endpoint, kind: Kind) -> Endpoint {
+    if !row.path.contains('{') {
+        return row;
+    }
+    match kind {
+        Kind::Nodes => row.segment::<NodeName>("name"),
+        Kind::Identities => row.segment::<IdentityName>("name"),
+        Kind::Credentials => row.segment::<CredentialName>("name"),
+        Kind::Rules => row.segment::<RuleName>("name"),
+        Kind::Issuers => row.segment::<IssuerName>("name"),
+        Kind::Accounts => row.segment::<AccountName>("name"),
+        Kind::Webhooks => row.segment::<WebhookName>("name"),
+        Kind::Access | Kind::Upstreams => row,
+    }
+}
+
+fn schema(value: Value) -> schemars::Schema {
+    value.try_into().unwrap_or_default()
+}
+
+fn mesh() -> Vec<Endpoint> {
+    use super::{explain, keys, openapi, sign_in, status, topology};
+    vec![
+        Endpoint::new(
+            Method::GET,
+            "/",
+            Needs::Nothing,
+            "What this is",
+            openapi::welcome,
+        )
+        .gives_nothing(200, "A page for people.")
+        .also(&["text/html"]),
+        Endpoint::new(
+            Method::GET,
+            "/api/v1/openapi.json",
+            Needs::Nothing,
+            "This document",
+            openapi::show,
+        )
+        .gives::<Value>(200, "OpenAPI 3.1."),
+        Endpoint::new(
+            Method::POST,
+            "/api/v1/sign-in",
+            Needs::Nothing,
+            "A session for an account's password",
+            sign_in::sign_in,
+        )
+        .takes::<SignIn>()
+        .gives::<Session>(200, "The session's token."),
+        Endpoint::new(
+            Method::GET,
+            "/api/v1/whoami",
+            Needs::SignedIn,
+            "Who the token shown says one is",
+            sign_in::whoami,
+        )
+        .gives::<WhoAmI>(200, "Name and roles."),
+        Endpoint::new(
+            Method::GET,
+            "/api/v1/topology",
+            READ,
+            "The topology in force",
+            topology::show,
+        )
+        .gives::<Topology>(
+            200,
+            "The document; as it is with `Accept: application/yaml`.",
+        )
+        .also(&["application/yaml"])
+        .tagged(),
+        Endpoint::new(
+            Method::POST,
+            "/api/v1/topology:plan",
+            READ,
+            "What applying would change",
+            topology::plan,
+        )
+        .query::<bool>("prune", "As for apply; only for a YAML body.")
+        .takes_as(TOPOLOGY_TYPES, TOPOLOGY, describe::<Apply>())
+        .gives::<Applied>(200, "The changes."),
+        Endpoint::new(
+            Method::POST,
+            "/api/v1/topology:apply",
+            CHANGE,
+            "Put a whole topology in force",
+            topology::apply,
+        )
+        .query::<bool>("dry-run", "Change nothing; only for a YAML body.")
+        .query::<bool>(
+            "prune",
+            "All nodes or more than half of the rules may go; only for a YAML body.",
+        )
+        .takes_as(TOPOLOGY_TYPES, TOPOLOGY, describe::<Apply>())
+        .gives::<Applied>(200, "The changes and the generation.")
+        .tagged()
+        .conditional(),
+        Endpoint::new(
+            Method::GET,
+            "/api/v1/status",
+            READ,
+            "The tree of nodes and how they are",
+            status::show,
+        )
+        .gives::<MeshStatus>(200, "Parents before their children."),
+        Endpoint::new(
+            Method::POST,
+            "/api/v1/explain",
+            READ,
+            "A dry run of one pull, across the tiers",
+            explain::explain,
+        )
+        .takes::<Explain>()
+        .gives::<Explanation>(200, "The hops, the asked node first."),
+        Endpoint::new(
+            Method::POST,
+            "/api/v1/doctor",
+            READ,
+            "Checks of nodes and of the tree",
+            explain::doctor,
+        )
+        .takes::<doctor::Request>()
+        .gives::<doctor::Report>(200, "Every check that was made."),
+        Endpoint::new(
+            Method::GET,
+            "/api/v1/credentials/{name}/health",
+            READ_CREDENTIALS,
+            "Whether a credential set is readable and accepted",
+            explain::health,
+        )
+        .segment::<CredentialName>("name")
+        .gives::<doctor::Report>(200, "CRED-HEALTH of every node that uses it."),
+        Endpoint::new(
+            Method::POST,
+            "/api/v1/recover",
+            CHANGE,
+            "Raise the generation above all that nodes have seen",
+            keys::recover,
+        )
+        .gives::<Published>(200, "The generation in force."),
+        Endpoint::new(
+            Method::POST,
+            "/api/v1/keys:rotate",
+            CHANGE,
+            "Make a new mesh CA, which signs after an overlap",
+            keys::rotate,
+        )
+        .gives::<keys::Rotated>(200, "When it begins to sign."),
+    ]
+}
+
+fn nodes() -> Vec<Endpoint> {
+    use super::node;
+    let page = |endpoint: Endpoint| {
+        endpoint
+            .number("limit", PAGE, "Items at most; 0 for the node's own limit.")
+            .query::<String>("after", "What comes after this one.")
+    };
+    let rows = vec![
+        Endpoint::new(
+            Method::GET,
+            "/api/v1/nodes/{name}/status",
+            READ,
+            "A node's status, asked now",
+            node::status,
+        )
+        .gives::<NodeStatus>(200, "Its status."),
+        Endpoint::new(
+            Method::GET,
+            "/api/v1/nodes/{name}/history",
+            READ,
+            "A node's counters over time",
+            node::history,
+        )
+        .number("hours", 24 * 31, "How far back; 24 without.")
+        .gives::<inventory::Listed<HistoryPoint>>(200, "Oldest first."),
+        Endpoint::new(
+            Method::POST,
+            "/api/v1/nodes/{name}/join-token",
+            Needs::OnNode(Role::NodeEnroller),
+            "A token with which instances join as this node",
+            node::join_token,
+        )
+        .takes::<JoinTokenRequest>()
+        .gives::<JoinToken>(201, "The token, shown once."),
+        Endpoint::new(
+            Method::POST,
+            "/api/v1/nodes/{name}/revoke",
+            CHANGE,
+            "End every certificate of a node",
+            node::revoke,
+        )
+        .gives::<Published>(200, "The generation that brings it."),
+        Endpoint::new(
+            Method::POST,
+            "/api/v1/nodes/{name}/drain",
+            CHANGE,
+            "Have a node finish what is under way and end",
+            node::drain,
+        )
+        .gives::<Draining>(202, "It has begun."),
+        page(Endpoint::new(
+            Method::GET,
+            "/api/v1/nodes/{name}/repositories",
+            READ,
+            "A node's repositories",
+            node::repositories,
+        ))
+        .gives::<inventory::Listed<inventory::Repository>>(200, "In order."),
+        page(Endpoint::new(
+            Method::GET,
+            "/api/v1/nodes/{name}/tags",
+            READ,
+            "The tags of a repository on a node",
+            node::tags,
+        ))
+        .query::<RepositoryName>("repository", "Which.")
+        .required()
+        .gives::<inventory::Listed<inventory::Tag>>(200, "In order."),
+        page(Endpoint::new(
+            Method::GET,
+            "/api/v1/nodes/{name}/manifests",
+            READ,
+            "The manifests of a repository on a node",
+            node::manifests,
+        ))
+        .query::<RepositoryName>("repository", "Which.")
+        .required()
+        .gives::<inventory::Listed<inventory::Manifest>>(200, "In order."),
+        of_reference(Endpoint::new(
+            Method::GET,
+            "/api/v1/nodes/{name}/manifest",
+            READ,
+            "One manifest on a node",
+            node::manifest,
+        ))
+        .gives::<inventory::ManifestBody>(200, "With its bytes."),
+        of_reference(Endpoint::new(
+            Method::DELETE,
+            "/api/v1/nodes/{name}/manifest",
+            CHANGE,
+            "Delete a tag or manifest from a node's storage",
+            node::delete_manifest,
+        ))
+        .gives::<inventory::Deleted>(200, "What is gone."),
+        Endpoint::new(
+            Method::DELETE,
+            "/api/v1/nodes/{name}/repository",
+            CHANGE,
+            "Delete a repository from a node's storage",
+            node::delete_repository,
+        )
+        .query::<RepositoryName>("repository", "Which.")
+        .required()
+        .gives::<inventory::Deleted>(200, "What is gone."),
+        Endpoint::new(
+            Method::GET,
+            "/api/v1/nodes/{name}/holds",
+            READ,
+            "What a node holds of a reference",
+            node::holds,
+        )
+        .query::<RepositoryName>(
+            "repository",
+            "Where; a digest is looked for in all without.",
+        )
+        .query::<Reference>("reference", "Tag or digest.")
+        .required()
+        .gives::<inventory::Holding>(200, "What is there."),
+    ];
+    rows.into_iter()
+        .map(|row| row.segment::<NodeName>("name"))
+        .collect()
+}
+
+fn of_reference(endpoint: Endpoint) -> Endpoint {
+    endpoint
+        .query::<RepositoryName>("repository", "Where.")
+        .required()
+        .query::<Reference>("reference", "Tag or digest.")
+        .required()
+}
+
+fn operations() -> Vec<Endpoint> {
+    use super::{pull as pulls, recall as recalls, webhook};
+    vec![
+        Endpoint::new(
+            Method::POST,
+            "/api/v1/pulls",
+            RULES,
+            "Have a node fill and copy, without a client",
+            pulls::start,
+        )
+        .takes::<pull::NodeRequest>()
+        .gives::<pull::Progress>(202, "As it stands."),
+        Endpoint::new(
+            Method::GET,
+            "/api/v1/pulls/{node}/{id}",
+            READ_RULES,
+            "How a pull stands; followed to its end with `Accept: text/event-stream`",
+            pulls::progress,
+        )
+        .segment::<NodeName>("node")
+        .gives::<pull::Progress>(200, "As it stands.")
+        .also(EVENTS),
+        Endpoint::new(
+            Method::GET,
+            "/api/v1/recalls",
+            READ,
+            "Recalls in force",
+            recalls::list,
+        )
+        .gives::<Vec<recall::Recall>>(200, "In order of digest.")
+        .tagged(),
+        Endpoint::new(
+            Method::POST,
+            "/api/v1/recalls",
+            CHANGE,
+            "Have every node refuse a digest and what contains it",
+            recalls::recall,
+        )
+        .takes::<recall::Request>()
+        .gives::<recall::Recall>(201, "As it is now."),
+        Endpoint::new(
+            Method::DELETE,
+            "/api/v1/recalls/{digest}",
+            CHANGE,
+            "End a recall",
+            recalls::lift,
+        )
+        .segment::<Digest>("digest")
+        .gives_nothing(204, "It is lifted."),
+        Endpoint::new(
+            Method::GET,
+            "/api/v1/webhooks/{name}/deliveries",
+            READ,
+            "The newest deliveries of a webhook, per node",
+            webhook::deliveries,
+        )
+        .segment::<WebhookName>("name")
+        .query::<NodeName>("node", "Only of this one.")
+        .number("limit", PART, "Per node at most; 50 without.")
+        .gives::<Vec<OfNode<Vec<inventory::WebhookDelivery>>>>(200, "Newest first, per node."),
+        Endpoint::new(
+            Method::POST,
+            "/api/v1/webhooks/{name}/ping",
+            CHANGE,
+            "Send a ping to a webhook's receiver",
+            webhook::ping,
+        )
+        .segment::<WebhookName>("name")
+        .query::<NodeName>("node", "Only from this one.")
+        .gives::<Vec<OfNode<Delivery>>>(200, "What it answered each node."),
+    ]
+}
+
+fn records() -> Vec<Endpoint> {
+    use super::{audit as log, event as events};
+    let part = |endpoint: Endpoint| {
+        endpoint
+            .number("after", LAST, "Only later ones, oldest first.")
+            .number("before", LAST, "Only earlier ones, newest first.")
+            .number("limit", PART, "Items at most; 100 without.")
+    };
+    vec![
+        part(Endpoint::new(
+            Method::GET,
+            "/api/v1/events",
+            READ,
+            "What happened; followed with `Accept: text/event-stream`",
+            events::list,
+        ))
+        .query::<NodeName>("node", "Only about this one.")
+        .query::<String>("kind", "Only of this kind.")
+        .gives::<inventory::Listed<event::Entry>>(200, "Newest first, unless `after` is given.")
+        .also(EVENTS),
+        part(Endpoint::new(
+            Method::GET,
+            "/api/v1/audit",
+            READ,
+            "Every change, who made it, what was before and after",
+            log::list,
+        ))
+        .query::<String>("target", "Only of this one, such as rules/golden.")
+        .gives::<inventory::Listed<audit::Entry>>(200, "Newest first, unless `after` is given."),
+    ]
+}
