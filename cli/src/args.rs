@@ -102,6 +102,8 @@ pub enum Command {
     Demo(Demo),
     /// Run every node of a topology in one process
     Up(Up),
+    /// Run the control plane
+    Control(crate::command::control::Control),
     /// Run one node, or look after the nodes of a mesh
     Node(Node),
     /// Check a topology, and show what it would change

@@ -17,6 +17,7 @@ pub mod audit;
 pub mod cache;
 pub mod client_config;
 pub mod completion;
+pub mod control;
 pub mod credential_set;
 pub mod demo;
 pub mod doctor;

@@ -49,6 +49,7 @@ fn run(args: Args) -> anyhow::Result<Exit> {
         Command::Import(import) => command::import::run(&import, global),
         Command::Logout => command::login::forget(global),
         Command::Up(up) => command::serve(command::up::run(up, global.clone())),
+        Command::Control(control) => command::serve(command::control::run(control, global.clone())),
         Command::Node(node) => match node.action {
             Some(action) => command::talk(command::nodes::run(action, global)),
             None => command::serve(command::node::run(node, global.clone())),

@@ -1,0 +1,132 @@
+//! `regmesh control`: the control plane alone. Nodes join it with tokens.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use anyhow::Context;
+use clap::Args;
+use control::{
+    app,
+    config::{API, Config, NODE_SERVICE, OPERATIONAL, Settings},
+};
+use runtime::{clock::Clock, tasks::Tasks};
+use wire::api::resource::{Apply, File};
+
+use crate::{args::Global, command, exit::Exit, output};
+
+/// `regmesh control`
+#[derive(Debug, Clone, Args)]
+pub struct Control {
+    /// Where it keeps `admin.token` and, below `control/`, everything else
+    #[arg(long, default_value = ".regmesh", env = "REGMESH_DATA_DIR")]
+    pub data_dir: PathBuf,
+    /// Address of the API
+    #[arg(long, default_value = API, value_name = "HOST:PORT")]
+    pub api: SocketAddr,
+    /// Address of the node service
+    #[arg(long, default_value = NODE_SERVICE, value_name = "HOST:PORT")]
+    pub node_service: SocketAddr,
+    /// Address of the operational listener
+    #[arg(long, default_value = OPERATIONAL, value_name = "HOST:PORT")]
+    pub admin: SocketAddr,
+    /// Where nodes reach the node service, for join tokens; where it listens without
+    #[arg(long, value_name = "HOST:PORT")]
+    pub advertise: Option<String>,
+    /// A PostgreSQL (`postgres://…`) that several control planes may share; SQLite in the data directory without
+    #[arg(
+        long,
+        env = "REGMESH_STORE",
+        value_name = "URL",
+        hide_env_values = true
+    )]
+    pub store: Option<String>,
+    /// The key that keys in the store are sealed with, shared by control planes over one store; made in the data directory without
+    #[arg(long, value_name = "FILE")]
+    pub seal_key: Option<PathBuf>,
+    /// Certificate of the API
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// Its key
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// A topology to apply at the first start (may be repeated)
+    #[arg(long, value_name = "FILE")]
+    pub topology: Vec<PathBuf>,
+    /// How long requests may go on after SIGTERM
+    #[arg(long, default_value = "10s", value_parser = crate::args::duration, value_name = "DURATION")]
+    pub drain_timeout: Duration,
+}
+
+/// Runs until a signal ends it.
+///
+/// # Errors
+/// When it cannot start, or the topology for the first start is not valid.
+pub async fn run(args: Control, global: Global) -> anyhow::Result<Exit> {
+    let _log = command::log(&global)?;
+    let (clock, tasks) = (Clock::system(), Tasks::new("regmesh"));
+    let scheme = if args.tls_cert.is_some() {
+        "https"
+    } else {
+        "http"
+    };
+    let config = Config {
+        data_dir: args.data_dir.clone(),
+        api: args.api,
+        node_service: args.node_service,
+        operational: args.admin,
+        advertise: args.advertise,
+        store: args.store,
+        seal_key: args.seal_key,
+        tls: args.tls_cert.zip(args.tls_key),
+        settings: Settings::default(),
+    };
+    let running = app::start(config, clock, &tasks)
+        .await
+        .context("the control plane cannot start")?;
+    first(&running, &args.topology, &global).await?;
+    let token = args.data_dir.join(control::sign_in::admin_token::FILE);
+    output::words(
+        &global,
+        &format!(
+            "API {scheme}://{}, node service {}, operational http://{}; the admin token is in {}",
+            running.api(),
+            running.node_service(),
+            running.operational(),
+            token.display()
+        ),
+    );
+    command::until_ended(&global, async || {}).await?;
+    running.drain(args.drain_timeout).await;
+    Ok(Exit::Ok)
+}
+
+/// Applies a topology where nothing was applied yet.
+async fn first(running: &app::Running, paths: &[PathBuf], global: &Global) -> anyhow::Result<()> {
+    if paths.is_empty() {
+        return Ok(());
+    }
+    if running.publisher().current().topology.is_some() {
+        output::words(
+            global,
+            "a topology is in force; --topology is for the first start",
+        );
+        return Ok(());
+    }
+    let files = command::read_files(paths)?.into_iter();
+    let apply = Apply {
+        files: files.map(|(name, text)| File { name, text }).collect(),
+        dry_run: false,
+        prune: false,
+    };
+    let applied = running.publisher().apply(&apply, "control", None).await;
+    if let Err(control::publish::Error::Invalid(problems)) = &applied {
+        for problem in problems {
+            output::complain(&problem.render(false));
+        }
+    }
+    let applied = applied.context("the topology is not applied")?;
+    output::words(
+        global,
+        &format!("applied generation {}", applied.generation),
+    );
+    Ok(())
+}
