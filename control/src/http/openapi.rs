@@ -84,9 +84,10 @@ problem document with a stable `code`.";
 pub(crate) fn spec(kind: Kind) -> Value {
     let schema = topology::schema::schema();
     let section = &schema["properties"][kind.as_str()];
-    let mut own = match kind {
-        Kind::Access => section["items"].clone(),
-        _ => section["additionalProperties"].clone(),
+    let mut own = if kind == Kind::Access {
+        section["items"].clone()
+    } else {
+        section["additionalProperties"].clone()
     };
     renamed(&mut own);
     own
@@ -115,7 +116,7 @@ fn renamed(schema: &mut Value) {
             map.values_mut().for_each(renamed);
         }
         Value::Array(items) => items.iter_mut().for_each(renamed),
-        _ => {}
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 

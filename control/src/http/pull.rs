@@ -40,10 +40,10 @@ pub(super) async fn progress(api: Arc<Api>, call: Call) -> Result<Response, Prob
 }
 
 async fn ask(api: &Api, node: &NodeName, question: Question) -> Result<Progress, Problem> {
-    match api.nodes.ask(node, question, api.settings.ask).await? {
-        Answer::Pull(progress) => Ok(progress),
-        _ => Err(node::confused(node)),
-    }
+    let Answer::Pull(progress) = api.nodes.ask(node, question, api.settings.ask).await? else {
+        return Err(node::confused(node));
+    };
+    Ok(progress)
 }
 
 /// Tells every change until the end. A node that cannot be asked for a moment is asked again: the pull goes on there.

@@ -43,18 +43,18 @@ impl Create {
     /// The schema of the body for a kind.
     pub(super) fn describe(_: &mut SchemaGenerator, kind: Kind) -> Schema {
         let spec = openapi::spec(kind);
-        match kind {
-            Kind::Access => json_schema!({"properties": {"spec": spec}, "required": ["spec"]}),
-            _ => json_schema!({
-                "properties": {"name": {"type": "string", "minLength": 1, "maxLength": 255}, "spec": spec},
-                "required": ["name", "spec"],
-            }),
+        if kind == Kind::Access {
+            return json_schema!({"properties": {"spec": spec}, "required": ["spec"]});
         }
+        json_schema!({
+            "properties": {"name": {"type": "string", "minLength": 1, "maxLength": 255}, "spec": spec},
+            "required": ["name", "spec"],
+        })
     }
 }
 
 /// `GET /api/v1/{kind}`
-pub(super) async fn list(api: Arc<Api>, call: Call, kind: Kind) -> Result<Response, Problem> {
+pub(super) fn list(api: &Api, call: &Call, kind: Kind) -> Result<Response, Problem> {
     let mut all: Resources = api.publisher.resources(kind);
     if let Some(name) = call.query::<NodeName>("node")? {
         let current = api.publisher.current();
@@ -70,7 +70,7 @@ pub(super) async fn list(api: Arc<Api>, call: Call, kind: Kind) -> Result<Respon
 }
 
 /// `GET /api/v1/{kind}/{name}`
-pub(super) async fn show(api: Arc<Api>, call: Call, kind: Kind) -> Result<Response, Problem> {
+pub(super) fn show(api: &Api, call: &Call, kind: Kind) -> Result<Response, Problem> {
     let resource = api.publisher.resource(kind, call.text("name"));
     let resource = resource.ok_or_else(|| missing(kind, call.text("name")))?;
     let generation = resource.generation;
@@ -231,10 +231,8 @@ fn has_null(value: &Value) -> bool {
 
 /// Whether the caller may write this rule, as far as its identity goes.
 fn may_use(call: &Call, kind: Kind, spec: &Value) -> Result<(), Problem> {
-    let identity = match kind {
-        Kind::Rules => spec.get("identity").and_then(Value::as_str),
-        _ => None,
-    };
+    let identity = spec.get("identity").and_then(Value::as_str);
+    let identity = identity.filter(|_| kind == Kind::Rules);
     match identity {
         Some(identity) if !call.caller.may_use(identity) => {
             let text = format!(

@@ -3,6 +3,8 @@
 //! Router, authorisation, OpenAPI document and the test matrix are made of it, so none of them can know a route that another does not.
 //! To add one, add a row here and its handler in the file of its family.
 
+use std::{future::ready, sync::Arc};
+
 use http::Method;
 use serde_json::Value;
 use wire::{
@@ -26,7 +28,7 @@ use wire::{
 };
 
 use super::{
-    endpoint::{Endpoint, Needs, TOPOLOGY, describe},
+    endpoint::{Describe, Endpoint, Needs, SMALL, TOPOLOGY, describe},
     node::Draining,
     resource::Create,
 };
@@ -65,27 +67,30 @@ fn resources(kind: Kind) -> Vec<Endpoint> {
     let (read, change) = match kind {
         Kind::Rules => (READ_RULES, RULES),
         Kind::Credentials => (READ_CREDENTIALS, CREDENTIALS),
-        _ => (READ, CHANGE),
+        Kind::Nodes
+        | Kind::Identities
+        | Kind::Issuers
+        | Kind::Accounts
+        | Kind::Access
+        | Kind::Upstreams
+        | Kind::Webhooks => (READ, CHANGE),
     };
     let list = format!("/api/v1/{kind}");
     let one = format!("/api/v1/{kind}/{{name}}");
-    let spec = move || -> super::endpoint::Describe {
-        std::sync::Arc::new(move |_| schema(super::openapi::spec(kind)))
-    };
-    let create: super::endpoint::Describe = std::sync::Arc::new(move |generator| {
+    let spec = move || -> Describe { Arc::new(move |_| schema(super::openapi::spec(kind))) };
+    let create: Describe = Arc::new(move |generator| {
         let mut whole = Create::describe(generator, kind);
         whole.insert("type".to_owned(), "object".into());
         whole
     });
-    let merge: super::endpoint::Describe =
-        std::sync::Arc::new(|_| schema(serde_json::json!({"type": "object"})));
+    let merge: Describe = Arc::new(|_| schema(serde_json::json!({"type": "object"})));
     let rows = vec![
         Endpoint::new(
             Method::GET,
             list.clone(),
             read,
             format!("Every one of {kind}"),
-            move |api, call| resource::list(api, call, kind),
+            move |api, call| ready(resource::list(&api, &call, kind)),
         )
         .query::<NodeName>("node", "Only what selects this node.")
         .gives::<Resources>(200, "In order of name.")
@@ -97,7 +102,7 @@ fn resources(kind: Kind) -> Vec<Endpoint> {
             format!("Add one of {kind}"),
             move |api, call| resource::create(api, call, kind),
         )
-        .takes_as(JSON, super::endpoint::SMALL, create)
+        .takes_as(JSON, SMALL, create)
         .gives::<Resource>(201, "As it is now.")
         .tagged()
         .conditional(),
@@ -106,7 +111,7 @@ fn resources(kind: Kind) -> Vec<Endpoint> {
             one.clone(),
             read,
             format!("One of {kind}"),
-            move |api, call| resource::show(api, call, kind),
+            move |api, call| ready(resource::show(&api, &call, kind)),
         )
         .gives::<Resource>(200, "As it is.")
         .tagged(),
@@ -117,7 +122,7 @@ fn resources(kind: Kind) -> Vec<Endpoint> {
             format!("Add or replace one of {kind}"),
             move |api, call| resource::put(api, call, kind),
         )
-        .takes_as(JSON, super::endpoint::SMALL, spec())
+        .takes_as(JSON, SMALL, spec())
         .gives::<Resource>(200, "Replaced: as it is now.")
         .tagged()
         .gives::<Resource>(201, "Added: as it is now.")
@@ -130,7 +135,7 @@ fn resources(kind: Kind) -> Vec<Endpoint> {
             format!("Change one of {kind} by a JSON merge patch"),
             move |api, call| resource::patch(api, call, kind),
         )
-        .takes_as(MERGE, super::endpoint::SMALL, merge)
+        .takes_as(MERGE, SMALL, merge)
         .gives::<Resource>(200, "As it is now.")
         .tagged()
         .conditional(),

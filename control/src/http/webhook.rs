@@ -28,9 +28,11 @@ pub(super) async fn deliveries(api: Arc<Api>, call: Call) -> Result<Response, Pr
         .filter(|limit| *limit > 0)
         .unwrap_or(50);
     let question = Question::Deliveries { webhook, limit };
-    let answers = each(&api, nodes, question, |answer| match answer {
-        Answer::Deliveries(deliveries) => Some(deliveries),
-        _ => None,
+    let answers = each(&api, nodes, question, |answer| {
+        let Answer::Deliveries(deliveries) = answer else {
+            return None;
+        };
+        Some(deliveries)
     });
     Ok(json(200, &answers.await))
 }
@@ -39,9 +41,11 @@ pub(super) async fn deliveries(api: Arc<Api>, call: Call) -> Result<Response, Pr
 pub(super) async fn ping(api: Arc<Api>, call: Call) -> Result<Response, Problem> {
     let (webhook, nodes) = of(&api, &call)?;
     let question = Question::PingWebhook { webhook };
-    let answers = each(&api, nodes, question, |answer| match answer {
-        Answer::Pinged(delivery) => Some(delivery),
-        _ => None,
+    let answers = each(&api, nodes, question, |answer| {
+        let Answer::Pinged(delivery) = answer else {
+            return None;
+        };
+        Some(delivery)
     });
     Ok(json(200, &answers.await))
 }
