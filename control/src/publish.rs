@@ -5,35 +5,31 @@
 //! the generation that the change is meant for. What others publish is followed by the state's news. Generations never go back: a
 //! database that was restored from a backup under a running control plane is refused. Source: `spec/control-plane.md`.
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc};
 
 use runtime::{Clock, Tasks};
 use serde_json::Value;
 use tokio::sync::{Mutex, watch};
-use topology::{document::Document, edit, model, model::Topology, problem::Problem};
+use topology::{edit, problem::Problem};
 use wire::{
     api::resource::{Applied, Apply, Kind, Resource, Resources},
     digest::Digest,
     generation::Generation,
     name::NodeName,
-    time::WallTime,
 };
 
-use crate::state::{self, Publish, Published, State};
+use crate::state::{self, State};
 
 mod apply;
 mod beside;
+mod carry;
+mod current;
 mod draft;
 mod resource;
 #[cfg(test)]
 mod tests;
 
-use draft::{Draft, Stamp};
-
-/// How often a change is tried again because another control plane was faster.
-const ATTEMPTS: usize = 32;
-/// How long until a newer generation that could not be read is tried again.
-const AGAIN: Duration = Duration::from_secs(1);
+pub use current::{Current, Slice};
 
 /// The desired state of the mesh, and the one way to change it. Clones share it.
 #[derive(Clone)]
@@ -47,30 +43,6 @@ struct Inner {
     generation: watch::Sender<Generation>,
     /// Changes of this process wait here for each other, so that only other processes can be faster.
     turn: Mutex<()>,
-}
-
-/// What is in force.
-#[derive(Debug, Clone)]
-pub struct Current {
-    /// The newest generation; number 0 before the first.
-    pub published: Arc<Published>,
-    /// Its document; empty before the first apply.
-    pub document: Arc<Document>,
-    /// What the document means; `None` before the first apply.
-    pub topology: Option<Arc<Topology>>,
-    /// Its recalls as slices have them.
-    recalls: BTreeMap<Digest, model::Recall>,
-}
-
-/// What one node is given: a generation and a topology document, as text. The document is the schema.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Slice {
-    /// The generation it was cut from.
-    pub generation: Generation,
-    /// The node it is for.
-    pub node: NodeName,
-    /// The document.
-    pub document: String,
 }
 
 /// Why nothing was published; what was in force stays so.
@@ -346,143 +318,6 @@ impl Publisher {
     pub fn slice(&self, node: &NodeName) -> Option<Slice> {
         self.current().slice(node)
     }
-
-    fn stamp(&self, who: &str, current: &Current) -> Stamp {
-        Stamp {
-            who: who.to_owned(),
-            at: WallTime(self.0.clock.wall_ms()),
-            generation: Generation(current.generation().0 + 1),
-        }
-    }
-
-    /// Drafts a change on what is in force and publishes it.
-    async fn change<T: Send + 'static>(
-        &self,
-        who: &str,
-        expected: Option<Generation>,
-        draft: impl Fn(&Current, &Stamp) -> Result<Draft<T>, Error> + Send + Sync + 'static,
-    ) -> Result<T, Error> {
-        let _turn = self.0.turn.lock().await;
-        let draft = Arc::new(draft);
-        for _ in 0..ATTEMPTS {
-            let current = self.expected(expected).await?;
-            let stamp = self.stamp(who, &current);
-            let drafted = {
-                let (draft, current) = (Arc::clone(&draft), Arc::clone(&current));
-                let stamp = stamp.clone();
-                self.aside(move || draft(&current, &stamp)).await??
-            };
-            let Some(next) = drafted.next else {
-                return Ok(drafted.answer);
-            };
-            let publish = Publish {
-                after: current.generation(),
-                generation: next.current.generation(),
-                at: stamp.at,
-                by: stamp.who,
-                desired: next.current.published.desired.clone(),
-                audit: next.audit,
-            };
-            match self.0.state.publish(publish).await {
-                Ok(()) => {
-                    self.install(next.current);
-                    return Ok(drafted.answer);
-                }
-                Err(state::Error::Moved { newest }) if newest > current.generation() => {
-                    self.refresh().await?;
-                }
-                Err(state::Error::Moved { newest }) => {
-                    return Err(restored(newest, current.generation()).into());
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        let reason = "other control planes publish all the time";
-        Err(state::Error::Unavailable(reason.to_owned()).into())
-    }
-
-    /// What is in force, which is `expected` when something is.
-    async fn expected(&self, expected: Option<Generation>) -> Result<Arc<Current>, Error> {
-        let current = self.current();
-        let Some(expected) = expected.filter(|expected| *expected != current.generation()) else {
-            return Ok(current);
-        };
-        self.refresh().await?;
-        let current = self.current();
-        let newest = current.generation();
-        if newest == expected {
-            Ok(current)
-        } else {
-            Err(Error::Stale { expected, newest })
-        }
-    }
-
-    /// Reads the newest generation, if it is newer than what is in force here.
-    async fn refresh(&self) -> Result<(), Error> {
-        let Some(newest) = self.0.state.newest().await? else {
-            return Ok(());
-        };
-        if newest.generation > self.current().generation() {
-            let current = self.aside(move || Current::read(newest)).await??;
-            self.install(current);
-        }
-        Ok(())
-    }
-
-    /// Reading and checking a large topology takes long: not on a thread that serves others.
-    async fn aside<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, state::Error> {
-        let run = self.0.tasks.spawn_blocking("publish", work);
-        run.await.map_err(|error| {
-            let why = if error.is_panic() {
-                "a change failed"
-            } else {
-                "it is ending"
-            };
-            state::Error::Unavailable(why.to_owned())
-        })
-    }
-
-    fn install(&self, next: Current) {
-        let generation = next.generation();
-        self.0.current.send_if_modified(|current| {
-            let newer = generation > current.generation();
-            if newer {
-                *current = Arc::new(next);
-            }
-            newer
-        });
-        self.0.generation.send_if_modified(|known| {
-            let newer = generation > *known;
-            if newer {
-                *known = generation;
-            }
-            newer
-        });
-    }
-
-    async fn follow(self, mut news: watch::Receiver<state::News>) {
-        let ended = self.0.tasks.token();
-        loop {
-            let behind = news.borrow_and_update().generation > self.current().generation();
-            if behind && let Err(error) = self.refresh().await {
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "a newer generation cannot be read; the last good one stays in force"
-                );
-                tokio::select! {
-                    () = self.0.clock.sleep(AGAIN) => continue,
-                    () = ended.cancelled() => return,
-                }
-            }
-            tokio::select! {
-                changed = news.changed() => if changed.is_err() { return },
-                () = ended.cancelled() => return,
-            }
-        }
-    }
 }
 
 impl fmt::Debug for Publisher {
@@ -490,85 +325,5 @@ impl fmt::Debug for Publisher {
         f.debug_tuple("Publisher")
             .field(&self.current().generation())
             .finish()
-    }
-}
-
-fn restored(newest: Generation, current: Generation) -> state::Error {
-    state::Error::Unavailable(format!(
-        "it holds generation {newest} and {current} is in force: it was restored from an older backup; restart the control plane, then `regmesh control recover`"
-    ))
-}
-
-impl Current {
-    fn nothing() -> Self {
-        Self {
-            published: Arc::new(Published {
-                generation: Generation(0),
-                at: WallTime(0),
-                by: String::new(),
-                desired: state::Desired::default(),
-            }),
-            document: Arc::new(Document::default()),
-            topology: None,
-            recalls: BTreeMap::new(),
-        }
-    }
-
-    /// Reads what was published, by this release or another.
-    fn read(published: Published) -> Result<Self, Error> {
-        if published.desired.document.is_empty() {
-            return Ok(Self::of(published, Arc::default(), None));
-        }
-        let name = format!("generation {}", published.generation);
-        let file = (name, published.desired.document.clone());
-        let loaded = topology::load(&[file]).map_err(|problems| {
-            let first = problems.iter().find(|problem| problem.is_error());
-            let first = first.map(ToString::to_string).unwrap_or_default();
-            state::Error::Damaged(format!("its topology is not valid: {first}"))
-        })?;
-        let topology = Arc::new(loaded.topology);
-        Ok(Self::of(
-            published,
-            Arc::new(loaded.document),
-            Some(topology),
-        ))
-    }
-
-    fn of(published: Published, document: Arc<Document>, topology: Option<Arc<Topology>>) -> Self {
-        let recalls = published.desired.recalls.iter().map(|(digest, recall)| {
-            let recall = model::Recall {
-                reason: recall.reason.clone(),
-                at: recall.at,
-            };
-            (digest.clone(), recall)
-        });
-        Self {
-            recalls: recalls.collect(),
-            published: Arc::new(published),
-            document,
-            topology,
-        }
-    }
-
-    /// Its number.
-    #[must_use]
-    pub fn generation(&self) -> Generation {
-        self.published.generation
-    }
-
-    /// What one node needs of it; `None` when there is no such node.
-    #[must_use]
-    pub fn slice(&self, node: &NodeName) -> Option<Slice> {
-        let topology = self.topology.as_ref()?;
-        let revoked = &self.published.desired.revoked;
-        let document = topology::slice::slice_with(topology, node, &self.recalls, revoked)?;
-        let document = document
-            .to_yaml()
-            .expect("a document of plain values is always text");
-        Some(Slice {
-            generation: self.generation(),
-            node: node.clone(),
-            document,
-        })
     }
 }

@@ -4,10 +4,14 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::json;
-use wire::api::{audit, resource::File};
+use topology::document::Document;
+use wire::{
+    api::{audit, resource::File},
+    time::WallTime,
+};
 
 use super::*;
-use crate::state::{Part, memory::Memory};
+use crate::state::{Part, Publish, memory::Memory};
 
 const NOW: i64 = 1_800_000_000_000;
 const MESH: &str = r#"
