@@ -1,5 +1,5 @@
-//! What the documents say is what the code has, and the other way round: metrics, settings with their defaults, keys, codes,
-//! words, examples of JSON, links.
+//! What the documents say is what the code has, and the other way round: commands, flags, metrics, settings with their defaults,
+//! keys, codes, words, examples of JSON, links.
 //!
 //! Of the code, lists are taken where it has them; where it only has `match` arms or declarations, its source is read. So a
 //! document that lags behind fails here, and not at a reader.
@@ -17,8 +17,8 @@ use wire::{api::status::NodeStatus, event::Event};
 mod source;
 mod text;
 
-use source::{arms, declared, fields, mentioned, schema_keys};
-use text::{anchors, below, example, keys, quoted, rows};
+use source::{arms, declared, fields, kinds_of_events, mentioned, routes, schema_keys};
+use text::{anchors, below, example, fenced, keys, quoted, rows};
 
 type Names = BTreeSet<String>;
 
@@ -54,6 +54,15 @@ fn same(documented: &Names, real: &Names) {
 /// The documents that are ours to check.
 fn documents() -> Vec<String> {
     let mut found = vec!["deploy/systemd/README.md".to_owned()];
+    for name in [
+        "README",
+        "ARCHITECTURE",
+        "CHANGELOG",
+        "CONTRIBUTING",
+        "SECURITY",
+    ] {
+        found.push(format!("{name}.md"));
+    }
     for entry in fs::read_dir(root().join("docs")).expect("docs") {
         let name = entry.expect("an entry").file_name();
         let name = name.to_str().expect("a name");
@@ -66,25 +75,42 @@ fn documents() -> Vec<String> {
 
 #[test]
 fn every_metric_is_documented_with_its_labels_and_no_other_is() {
-    let families = declared(&code("node/src/metric.rs"));
-    assert!(families.len() > 20, "{families:?}");
-    let real = families
-        .iter()
-        .map(|(name, labels)| match labels.as_slice() {
-            [] => name.clone(),
-            labels => format!("{name}{{{}}}", labels.join(",")),
-        });
-    let operations = read("docs/operations.md");
-    let documented = rows(below(&operations, "### `/metrics`"))
-        .into_iter()
-        .map(|(first, _)| first)
-        .filter(|first| first.starts_with("regmesh_"));
-    same(&names(documented), &names(real));
+    let cases = [
+        (
+            "node/src/metric.rs",
+            "docs/operations.md",
+            "### `/metrics`",
+            20,
+        ),
+        (
+            "control/src/metric.rs",
+            "docs/control-plane.md",
+            "### Metrics",
+            5,
+        ),
+    ];
+    for (source, document, heading, least) in cases {
+        let families = declared(&code(source));
+        assert!(families.len() > least, "{families:?}");
+        let real = families
+            .iter()
+            .map(|(name, labels)| match labels.as_slice() {
+                [] => name.clone(),
+                labels => format!("{name}{{{}}}", labels.join(",")),
+            });
+        let document = read(document);
+        let documented = rows(below(&document, heading))
+            .into_iter()
+            .map(|(first, _)| first)
+            .filter(|first| first.starts_with("regmesh_"));
+        same(&names(documented), &names(real));
+    }
 }
 
 #[test]
 fn no_document_dashboard_or_alert_names_a_metric_that_is_not_there() {
-    let families = declared(&code("node/src/metric.rs"));
+    let mut families = declared(&code("node/src/metric.rs"));
+    families.extend(declared(&code("control/src/metric.rs")));
     let mut files = documents();
     files.extend([
         "deploy/prometheus/alerts.yaml".into(),
@@ -98,6 +124,46 @@ fn no_document_dashboard_or_alert_names_a_metric_that_is_not_there() {
         assert!(unknown.is_empty(), "{file} names {unknown:?}");
     }
     serde_json::from_str::<Value>(&read("deploy/grafana/regmesh.json")).expect("a dashboard");
+}
+
+#[test]
+fn every_path_of_the_api_is_documented_and_no_other_is() {
+    let real = routes(&code("control/src/http/table.rs"));
+    assert!(real.len() > 30, "{real:?}");
+    let control_plane = read("docs/control-plane.md");
+    let rows = rows(below(&control_plane, "## The API"));
+    let documented = rows.into_iter().map(|(first, _)| first);
+    same(
+        &names(documented.filter(|first| first.contains(" /"))),
+        &real,
+    );
+    let kinds = quoted(below(&control_plane, "## The API"));
+    for kind in wire::api::resource::Kind::ALL {
+        assert!(kinds.contains(kind.as_str()), "{kind} is not documented");
+    }
+}
+
+#[test]
+fn every_reason_not_to_be_let_in_and_every_kind_of_event_is_documented() {
+    let control_plane = read("docs/control-plane.md");
+    let rows_of = |heading| rows(below(&control_plane, heading));
+    let reasons = rows_of("## Joining").into_iter().map(|(word, _)| word);
+    let real = wire::not_admitted::NotAdmitted::ALL;
+    same(
+        &names(reasons),
+        &names(real.map(wire::not_admitted::NotAdmitted::as_str)),
+    );
+    let kinds = quoted(below(&control_plane, "### Events"));
+    let tree = tests::source::Tree::workspace();
+    let control = tree.crates.iter().find(|each| each.name == "control");
+    let files = control.expect("a crate").files.iter();
+    let told: Names = files
+        .filter(|file| !file.path.contains("test"))
+        .flat_map(|file| kinds_of_events(&code(&file.path)))
+        .collect();
+    assert!(told.len() > 3, "{told:?}");
+    let missing: Vec<_> = told.difference(&kinds).collect();
+    assert!(missing.is_empty(), "not documented: {missing:?}");
 }
 
 #[test]
@@ -123,29 +189,140 @@ fn every_setting_is_documented_with_its_default() {
 }
 
 #[test]
-fn every_command_and_flag_is_documented_and_no_other_is() {
-    let operations = read("docs/operations.md");
-    let section = below(&operations, "## Commands");
-    let documented = quoted(section);
+fn every_flag_of_every_command_is_documented() {
+    let cli = read("docs/cli.md");
+    let shown = rows(below(&cli, "## Flags of every command"));
     let real = cli::args::Args::command();
-    let commands = real.get_subcommands().map(clap::Command::get_name);
-    let shown = rows(section).into_iter().filter_map(|(first, _)| {
-        first
-            .strip_prefix("regmesh ")?
-            .split(' ')
-            .next()
-            .map(str::to_owned)
-    });
-    same(&names(shown), &names(commands));
-    let all = std::iter::once(&real).chain(real.get_subcommands());
-    let flags = all.flat_map(clap::Command::get_arguments);
-    let flags = flags.filter_map(|flag| Some(format!("--{}", flag.get_long()?)));
-    let built_in = ["--help", "--version"].map(str::to_owned);
-    let shown = documented
-        .iter()
-        .filter_map(|text| text.split(' ').next())
-        .filter(|word| word.starts_with("--"));
-    same(&names(shown), &names(flags.chain(built_in)));
+    let built_in = ["-h, --help", "-V, --version"].map(str::to_owned);
+    same(
+        &names(shown.iter().map(|(flag, _)| flag_of(flag))),
+        &names(flags(&real).map(written).chain(built_in)),
+    );
+    for command in real.get_subcommands() {
+        let name = command.get_name();
+        let rows = rows(below(&cli, &format!("### regmesh {name}")));
+        let rows: Vec<_> = rows
+            .into_iter()
+            .filter(|(first, _)| first.starts_with('-'))
+            .collect();
+        let mut documented = Names::new();
+        for (flag, cells) in &rows {
+            documented.extend(of(command, cells).map(|of| format!("{of} {}", flag_of(flag))));
+        }
+        let mut real = Names::new();
+        for (of, flag) in parts(command).flat_map(|part| flags(part).map(move |f| (part, f))) {
+            real.insert(format!("{} {}", of.get_name(), written(flag)));
+        }
+        same(&documented, &real);
+        for (flag, cells) in &rows {
+            let default = &cells[usize::from(command.has_subcommands())];
+            for flag in parts(command)
+                .flat_map(flags)
+                .filter(|real| written(real) == flag_of(flag) && real.get_action().takes_values())
+            {
+                for value in flag.get_default_values() {
+                    let value = format!("`{}`", value.to_string_lossy());
+                    assert!(
+                        default.contains(&value),
+                        "{name} {flag}: {value} by default"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_command_has_an_example_and_its_exit_codes() {
+    let cli = read("docs/cli.md");
+    let real = cli::args::Args::command();
+    let headings = cli
+        .lines()
+        .filter_map(|line| line.strip_prefix("### regmesh "));
+    let commands = real.get_subcommands();
+    same(
+        &names(headings),
+        &names(commands.map(clap::Command::get_name)),
+    );
+    for command in real.get_subcommands() {
+        let name = command.get_name();
+        let section = below(&cli, &format!("### regmesh {name}"));
+        assert!(section.contains("Exit codes: `0`"), "{name}: no exit codes");
+        let subcommands = command.get_subcommands();
+        let called: Vec<String> = match command.has_subcommands() {
+            true => subcommands
+                .map(|sub| format!("regmesh {name} {}", sub.get_name()))
+                .collect(),
+            false => vec![format!("regmesh {name}")],
+        };
+        for call in called {
+            let shown = fenced(section).lines().any(|line| {
+                let after = line.split_once(&call).map(|(_, after)| after);
+                after.is_some_and(|after| after.is_empty() || after.starts_with(' '))
+            });
+            assert!(shown, "no example of {call}");
+        }
+    }
+    let codes = rows(below(&cli, "## Exit codes"));
+    use cli::exit::Exit;
+    let real = [
+        Exit::Ok,
+        Exit::Error,
+        Exit::Changes,
+        Exit::CheckFailed,
+        Exit::Usage,
+    ];
+    same(
+        &names(codes.into_iter().map(|(code, _)| code)),
+        &names(real.map(Exit::code)),
+    );
+}
+
+/// A command's own arguments, and those of its subcommands: each a part.
+fn parts(command: &clap::Command) -> impl Iterator<Item = &clap::Command> {
+    std::iter::once(command).chain(command.get_subcommands())
+}
+
+fn flags(command: &clap::Command) -> impl Iterator<Item = &clap::Arg> {
+    let arguments = command.get_arguments();
+    arguments.filter(|argument| argument.get_long().is_some())
+}
+
+/// `-n, --name`, as a document begins the row of a flag.
+fn written(flag: &clap::Arg) -> String {
+    let short = flag.get_short().map(|short| format!("-{short}, "));
+    let long = flag.get_long().unwrap_or_default();
+    format!("{}--{long}", short.unwrap_or_default())
+}
+
+/// The same of what the row says, without the value's name.
+fn flag_of(row: &str) -> String {
+    let words = row.split(' ').take_while(|word| word.starts_with('-'));
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// Which parts of a command a row is about: the one, or those that its cell `of` names.
+fn of<'a>(command: &'a clap::Command, cells: &'a [&'a str]) -> impl Iterator<Item = String> {
+    let listed = match (command.has_subcommands(), cells.first()) {
+        (true, Some(&"all")) => command
+            .get_subcommands()
+            .map(|sub| sub.get_name().to_owned())
+            .collect(),
+        (true, Some(cell)) => quoted(cell),
+        _ => names([command.get_name()]),
+    };
+    listed.into_iter()
+}
+
+#[test]
+fn every_check_of_the_doctor_is_documented() {
+    let cli = read("docs/cli.md");
+    let rows = rows(below(&cli, "### regmesh doctor"));
+    let ids = rows.into_iter().map(|(first, _)| first);
+    same(
+        &names(ids.filter(|first| first.starts_with(|c: char| c.is_ascii_uppercase()))),
+        &names(wire::api::doctor::CheckId::ALL),
+    );
 }
 
 #[test]
@@ -175,10 +352,13 @@ fn every_problem_has_its_row_and_no_other_has() {
 fn the_words_that_users_see_are_documented() {
     let operations = quoted(&read("docs/operations.md"));
     let clients = quoted(&read("docs/clients.md"));
+    let commands = quoted(&read("docs/cli.md"));
     let cases = [
         ("wire/src/refusal.rs", &operations, ""),
         ("wire/src/api/status.rs", &operations, ""),
         ("wire/src/route/needs.rs", &operations, ""),
+        ("wire/src/api/explain.rs", &commands, ""),
+        ("wire/src/api/mesh.rs", &commands, ""),
         ("node/src/registry/answer.rs", &operations, ""),
         ("node/src/registry/verdict.rs", &clients, "detail="),
     ];
@@ -243,15 +423,21 @@ fn every_link_leads_somewhere() {
 
 #[test]
 fn what_is_missing_or_stale_is_seen() {
-    let source = r#"x: r.counter("regmesh_a_total", "A.", ["kind", "code"]), y: r.histogram("regmesh_b", "B.", [], SECONDS)"#;
+    let source = r#"x: r.counter("regmesh_a_total", "A.", ["kind", "code"]), y: r.histogram("regmesh_b", "B.", [], SECONDS), z: gauge("regmesh_c", "C (c)."), g: r.gauge(name, help, ["no"])"#;
     let families = declared(source);
     assert_eq!(families["regmesh_a_total"], ["kind", "code"]);
-    assert!(families["regmesh_b"].is_empty());
+    assert!(families["regmesh_b"].is_empty() && families["regmesh_c"].is_empty());
+    assert_eq!(families.len(), 3);
     let text = "rate(regmesh_b_bucket[5m]) regmesh_a_sum";
     assert_eq!(
         mentioned(text, &families),
         names(["regmesh_b", "regmesh_a_sum"])
     );
+    let table =
+        r#"Endpoint::new( Method::GET, list.clone(), READ) Endpoint::new(Method::POST, "/a:b", X)"#;
+    assert_eq!(routes(table), names(["GET /api/v1/{kind}", "POST /a:b"]));
+    let events = r#"self.event( node, "gone", x) Entry { kind: "made".to_owned() } kind: event.kind, fn event(a: &str)"#;
+    assert_eq!(kinds_of_events(events), names(["gone", "made"]));
     assert_eq!(arms(r#"A => "a", B => { "b" } C => c,"#), names(["a", "b"]));
     assert_eq!(
         fields("    pub last_error: X,\n    at: Y,"),

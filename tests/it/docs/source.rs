@@ -23,19 +23,57 @@ pub(super) fn arms(source: &str) -> Names {
     found
 }
 
-/// The metric families that a source declares, with their labels.
+/// The metric families that a source declares, with their labels; calls that take their names from elsewhere are none.
 pub(super) fn declared(source: &str) -> BTreeMap<String, Vec<String>> {
     let mut families = BTreeMap::new();
-    for kind in [".counter(", ".gauge(", ".histogram("] {
+    for kind in ["counter(", "gauge(", "histogram("] {
         for call in source.split(kind).skip(1) {
-            let arguments = call.split(']').next().expect("text");
-            let mut texts = arguments.split('"').skip(1).step_by(2).map(str::to_owned);
-            let name = texts.next().expect("a name");
-            texts.next().expect("a help text");
-            families.insert(name, texts.collect());
+            let Some((name, rest)) = literal(call) else {
+                continue;
+            };
+            let (_, rest) = literal(rest).expect("a help text");
+            let labels = rest.trim_start_matches(|c: char| c.is_whitespace() || c == ',');
+            let labels = labels
+                .strip_prefix('[')
+                .and_then(|rest| rest.split_once(']'));
+            let labels = labels.map_or("", |(labels, _)| labels);
+            let labels = labels.split('"').skip(1).step_by(2).map(str::to_owned);
+            families.insert(name.to_owned(), labels.collect());
         }
     }
     families
+}
+
+/// The kinds of events that a source of the control plane makes.
+pub(super) fn kinds_of_events(source: &str) -> Names {
+    let told = source.split(".event(").skip(1).filter_map(|call| {
+        let before = call.split(')').next().unwrap_or_default();
+        before.split('"').nth(1)
+    });
+    let made = source.split("kind: \"").skip(1);
+    let made = made.filter_map(|rest| rest.split('"').next());
+    told.chain(made).map(str::to_owned).collect()
+}
+
+/// The text that an argument is, and what comes after it.
+fn literal(source: &str) -> Option<(&str, &str)> {
+    let source = source.trim_start_matches(|c: char| c.is_whitespace() || c == ',');
+    source.strip_prefix('"')?.split_once('"')
+}
+
+/// Method and path of each row of the API's table; those of the kinds of resources once, as `{kind}`.
+pub(super) fn routes(table: &str) -> Names {
+    let rows = table.split("Endpoint::new(").skip(1).filter_map(|row| {
+        let mut arguments = row.split(',').map(str::trim);
+        let method = arguments.next()?.strip_prefix("Method::")?;
+        let path = match arguments.next()? {
+            "list" | "list.clone()" => "/api/v1/{kind}",
+            "one" | "one.clone()" => "/api/v1/{kind}/{name}",
+            path => path.strip_prefix('"')?.strip_suffix('"')?,
+        };
+        Some(format!("{method} {path}"))
+    });
+    rows.collect()
 }
 
 /// The metric families that a text mentions; of a histogram's series, the family.

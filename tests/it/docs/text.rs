@@ -39,6 +39,12 @@ pub(super) fn quoted(text: &str) -> Names {
     found
 }
 
+/// What stands in fences.
+pub(super) fn fenced(text: &str) -> String {
+    let parts = text.split("```").skip(1).step_by(2);
+    parts.collect()
+}
+
 /// The rows of a table whose first cell is one backquoted text: that text and the other cells.
 pub(super) fn rows(text: &str) -> Vec<(String, Vec<&str>)> {
     text.lines()
