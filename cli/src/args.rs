@@ -100,7 +100,7 @@ pub enum Format {
 pub enum Command {
     /// Show a mesh of three tiers at work, on this machine, with nothing else needed
     Demo(Demo),
-    /// Run every node of a topology in one process
+    /// Run the control plane and every node of a topology in one process
     Up(Up),
     /// Run the control plane
     Control(crate::command::control::Control),
@@ -184,9 +184,18 @@ pub struct Up {
     /// Topology files; several are merged
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// Where the nodes keep their data: a folder for each
+    /// Where everything is kept: a folder for each node and one for the control plane
     #[arg(long, default_value = ".regmesh", env = "REGMESH_DATA_DIR")]
     pub data_dir: PathBuf,
+    /// Address of the control plane's API (default: 127.0.0.1:7080, or any port where that is taken)
+    #[arg(long, value_name = "HOST:PORT")]
+    pub api: Option<SocketAddr>,
+    /// Address of the node service (default: 127.0.0.1:7443, or any port where that is taken)
+    #[arg(long, value_name = "HOST:PORT")]
+    pub node_service: Option<SocketAddr>,
+    /// Address of the control plane's operational listener (default: 127.0.0.1:7081, or any port where that is taken)
+    #[arg(long, value_name = "HOST:PORT")]
+    pub control_admin: Option<SocketAddr>,
     /// Flags of every serving command
     #[command(flatten)]
     pub serve: Serve,
@@ -212,10 +221,10 @@ pub struct Node {
     #[arg(long, value_name = "FILE", conflicts_with = "join")]
     pub join_file: Option<PathBuf>,
     /// Run without a control plane, from this topology file (may be repeated)
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["join", "join_file"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["join", "join_file"], requires = "name")]
     pub topology: Vec<PathBuf>,
     /// With --topology: which node of it this is
-    #[arg(long, value_name = "NODE", required_unless_present_any = ["join", "join_file"])]
+    #[arg(long, value_name = "NODE", requires = "topology")]
     pub name: Option<String>,
     /// Where it keeps its data
     #[arg(long, default_value = ".regmesh", env = "REGMESH_DATA_DIR")]

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::Context;
 use runtime::{tasks::Tasks, telemetry};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{self, SignalKind, signal};
 
 use crate::{args, exit::Exit, output};
 
@@ -155,47 +155,70 @@ pub fn log(global: &args::Global) -> anyhow::Result<telemetry::Guard> {
     telemetry::init(config).context("cannot start logging")
 }
 
-/// Waits for SIGTERM, SIGINT; calls `reload` at each SIGHUP.
+/// What people say to a serving command while it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGTERM, SIGINT: end well.
+    End,
+    /// SIGHUP: read the files again.
+    Reload,
+}
+
+/// What is said when a serving command begins to end.
+pub const ENDING: &str = "ending: finishing transfers; once more to end at once";
+
+/// The signals of this process.
+pub struct Signals {
+    term: unix::Signal,
+    interrupt: unix::Signal,
+    hangup: unix::Signal,
+}
+
+impl Signals {
+    /// Takes them from here on.
+    ///
+    /// # Errors
+    /// When signals cannot be waited for.
+    pub fn new() -> anyhow::Result<Self> {
+        Ok(Self {
+            term: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// The next one. Dropping the future loses none.
+    pub async fn next(&mut self) -> Signal {
+        tokio::select! {
+            _ = self.term.recv() => Signal::End,
+            _ = self.interrupt.recv() => Signal::End,
+            _ = self.hangup.recv() => Signal::Reload,
+        }
+    }
+}
+
+/// Waits for SIGTERM or SIGINT, and says that it came.
 ///
 /// # Errors
 /// When signals cannot be waited for.
-pub async fn until_ended(global: &args::Global, reload: impl AsyncFn()) -> anyhow::Result<()> {
-    let mut term = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    loop {
-        tokio::select! {
-            _ = term.recv() => break,
-            _ = interrupt.recv() => break,
-            _ = hangup.recv() => reload().await,
-        }
-    }
-    output::words(
-        global,
-        "ending: finishing transfers; once more to end at once",
-    );
+pub async fn until_ended(global: &args::Global) -> anyhow::Result<()> {
+    let mut signals = Signals::new()?;
+    while signals.next().await != Signal::End {}
+    output::words(global, ENDING);
     Ok(())
 }
 
-/// Finishes what is under way, within `timeout`; a second signal ends at once.
-pub async fn drain(
-    nodes: Vec<::node::app::Running>,
-    tasks: &Tasks,
-    timeout: std::time::Duration,
-    global: &args::Global,
-) {
+/// Carries out `draining`, then ends what is left of `tasks`; a second signal ends at once.
+pub async fn drain(draining: impl Future<Output = ()>, tasks: &Tasks, global: &args::Global) {
     let draining = async {
-        futures_util::future::join_all(nodes.iter().map(|node| node.drain(timeout))).await;
+        draining.await;
         tasks.drain(up::LAST_TASKS).await;
     };
     let again = async {
-        let (Ok(mut term), Ok(mut interrupt)) = (
-            signal(SignalKind::terminate()),
-            signal(SignalKind::interrupt()),
-        ) else {
+        let Ok(mut signals) = Signals::new() else {
             return std::future::pending().await;
         };
-        tokio::select! { _ = term.recv() => (), _ = interrupt.recv() => () }
+        while signals.next().await != Signal::End {}
     };
     tokio::select! {
         () = draining => {}

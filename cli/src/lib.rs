@@ -12,6 +12,7 @@ pub mod client;
 pub mod command;
 pub mod exit;
 pub mod login;
+pub mod mesh;
 pub mod output;
 pub mod table;
 pub mod target;

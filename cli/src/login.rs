@@ -21,8 +21,10 @@ use crate::args::Global;
 pub const DEFAULT: &str = "http://127.0.0.1:7080";
 /// Where `regmesh up` and `regmesh control` leave the admin token, below the working directory.
 pub const ADMIN_TOKEN: &str = ".regmesh/admin.token";
-/// Where `regmesh up` leaves its address when the default one was taken.
+/// Where `regmesh up` and `regmesh control` leave their address, below the working directory.
 pub const ADDRESS: &str = ".regmesh/control.url";
+/// The name of that file in a data directory.
+pub const ADDRESS_FILE: &str = "control.url";
 
 /// Logins by the control plane's address.
 #[derive(Default, Serialize, Deserialize)]

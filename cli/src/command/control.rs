@@ -94,8 +94,11 @@ pub async fn run(args: Control, global: Global) -> anyhow::Result<Exit> {
             token.display()
         ),
     );
-    command::until_ended(&global, async || {}).await?;
-    running.drain(args.drain_timeout).await;
+    let address =
+        command::up::Address::leave(&args.data_dir, &format!("{scheme}://{}", running.api()))?;
+    command::until_ended(&global).await?;
+    command::drain(running.drain(args.drain_timeout), &tasks, &global).await;
+    drop(address);
     Ok(Exit::Ok)
 }
 

@@ -1,13 +1,12 @@
 //! `regmesh demo`: a mesh of three tiers on this machine, at work.
 //!
-//! Everything is real: an origin registry that holds a two-platform image made on the spot, a hub, a region and a spoke that
-//! fill themselves from each other, a webhook receiver. Nothing is needed but a free port on loopback; what it writes is in a
-//! temporary directory that goes with it. `--once` ends by itself, and fails if anything was not as promised.
+//! Everything is real: an origin registry that holds a two-platform image made on the spot, a control plane with a hub, a region and a
+//! spoke that fill themselves from each other, a webhook receiver. Nothing is needed but a free port on loopback; what it writes is in
+//! a temporary directory that goes with it. `--once` ends by itself, and fails if anything was not as promised.
 
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::Context;
-use node::{app, settings::Settings};
 use runtime::{clock::Clock, tasks::Tasks};
 
 use crate::{args, command, exit::Exit, output};
@@ -46,7 +45,7 @@ pub async fn run(demo: args::Demo, global: args::Global) -> anyhow::Result<Exit>
     let shown = story(&mesh, &clock, &global).await;
     if shown.is_ok() && !demo.once {
         output::data(&show::next(&mesh));
-        command::until_ended(&global, async || ()).await?;
+        command::until_ended(&global).await?;
     }
     mesh.drain(Duration::from_secs(2)).await;
     tasks.drain(command::up::LAST_TASKS).await;
@@ -58,7 +57,7 @@ async fn story(mesh: &Mesh, clock: &Clock, global: &args::Global) -> anyhow::Res
     let show = Show::new(global);
     show.tree(mesh);
     let sample = image::sample(&LAYERS);
-    pull::push(mesh.origin(), &mesh.writer(), &sample)
+    pull::push(mesh.origin(), pull::IMAGE, &mesh.writer(), &sample)
         .await
         .context("the sample image cannot be pushed to the origin")?;
 
@@ -73,7 +72,10 @@ async fn story(mesh: &Mesh, clock: &Clock, global: &args::Global) -> anyhow::Res
         }
     };
     let pulling = async {
-        let pulled = pull::pull(mesh.spoke(), "1.0", "amd64", |bytes| watch.client(bytes)).await?;
+        let pulled = pull::pull(mesh.spoke(), pull::IMAGE, "amd64", |bytes| {
+            watch.client(bytes)
+        })
+        .await?;
         let took = clock.now().duration_since(started);
         let asked = mesh.counts().since(before);
         mesh.settle(clock, PATIENCE)
@@ -109,7 +111,7 @@ async fn story(mesh: &Mesh, clock: &Clock, global: &args::Global) -> anyhow::Res
     );
     let before = mesh.counts();
     let started = clock.now();
-    let pulled = pull::pull(mesh.spoke(), "1.0", "amd64", |_| ()).await?;
+    let pulled = pull::pull(mesh.spoke(), pull::IMAGE, "amd64", |_| ()).await?;
     let asked = mesh.counts().since(before);
     show.warm(&pulled, clock.now().duration_since(started), &asked);
     anyhow::ensure!(
@@ -120,7 +122,7 @@ async fn story(mesh: &Mesh, clock: &Clock, global: &args::Global) -> anyhow::Res
 
     show.title("4. the other platform: only what is new");
     let before = mesh.counts();
-    let pulled = pull::pull(mesh.spoke(), "1.0", "arm64", |_| ()).await?;
+    let pulled = pull::pull(mesh.spoke(), pull::IMAGE, "arm64", |_| ()).await?;
     mesh.settle(clock, PATIENCE).await?;
     show.second(&pulled, &mesh.counts().since(before));
     let events = mesh.events(clock, 4, PATIENCE).await?;
@@ -130,6 +132,34 @@ async fn story(mesh: &Mesh, clock: &Clock, global: &args::Global) -> anyhow::Res
         events.len()
     );
     show.tiers(mesh, &mesh.stored().await);
+    promotion(mesh, clock, &show, &sample).await
+}
+
+/// A push to the hub, promoted to the region without a client, and pulled through the spoke.
+async fn promotion(
+    mesh: &Mesh,
+    clock: &Clock,
+    show: &Show,
+    sample: &image::Sample,
+) -> anyhow::Result<()> {
+    show.title("5. a promotion: pushed to the hub, copied by the region because somebody said so, before anybody pulls");
+    pull::push(mesh.hub(), mesh::PUSHED, &mesh.writer(), sample)
+        .await
+        .context("the image cannot be pushed to the hub")?;
+    let heard = mesh.heard();
+    let promoted = mesh.promote(clock, PATIENCE).await?;
+    let events = mesh
+        .events(clock, heard + promoted.platforms() + 1, PATIENCE)
+        .await?;
+    let new = events.get(heard..).unwrap_or_default();
+    show.promoted(&promoted, new);
+    anyhow::ensure!(
+        !new.is_empty(),
+        "a promotion is told to the region's webhook"
+    );
+    let pulled = pull::pull(mesh.spoke(), mesh::PROMOTED, "amd64", |_| ()).await?;
+    mesh.settle(clock, PATIENCE).await?;
+    show.delivered(&pulled);
     Ok(())
 }
 
@@ -153,28 +183,4 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
-}
-
-/// Starts a node of the demo.
-async fn start_node(
-    slice: app::Slice,
-    directory: PathBuf,
-    clock: &Clock,
-    tasks: &Tasks,
-) -> anyhow::Result<app::Running> {
-    let name = slice.node.clone();
-    let config = app::Config {
-        name: name.clone(),
-        data_dir: directory,
-        listen: None,
-        admin: None,
-        defaults: app::Defaults::Up,
-        settings: Settings {
-            memory_cache: 32 << 20,
-            ..Settings::default()
-        },
-    };
-    app::start(config, slice, clock.clone(), tasks)
-        .await
-        .with_context(|| format!("node {name} cannot start"))
 }

@@ -1,20 +1,22 @@
-//! `regmesh up FILE`: every node of a topology in one process. SIGHUP reads the files again and puts a new generation in force;
-//! a topology that is not valid changes nothing.
+//! `regmesh up FILE`: the control plane and every node of a topology in one process.
+//!
+//! The files are what the mesh should be: they are applied at the start, and again at SIGHUP; files that are not valid change nothing.
+//! In between, everything that talks to a control plane works on this one.
 
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::Context;
-use control::fixed::Fixed;
-use node::{app, settings::Settings};
+use node::settings::Settings;
 use runtime::{clock::Clock, tasks::Tasks};
 use serde::Serialize;
-use topology::model::{Node, Topology};
-use wire::name::NodeName;
+use topology::model::Topology;
 
 use crate::{
     args::{self, Format},
     command,
     exit::Exit,
+    login,
+    mesh::{self, Mesh},
     output,
 };
 
@@ -36,49 +38,41 @@ pub struct Started {
 /// Runs until a signal ends it.
 ///
 /// # Errors
-/// When the topology is not valid or a node cannot start.
+/// When the topology is not valid, or the control plane or a node cannot start.
 pub async fn run(up: args::Up, global: args::Global) -> anyhow::Result<Exit> {
     let _log = command::log(&global)?;
-    let publisher = publish(&up.files, &global)?;
+    let files = command::read_files(&up.files)?;
+    check(&files, &global)?;
     let (clock, tasks) = (Clock::system(), Tasks::new("regmesh"));
-    let settings = settings(&up.serve)?;
-    let mut running = Vec::new();
-    for slice in publisher.slices() {
-        let slice = read(slice)?;
-        let config = app::Config {
-            name: slice.node.clone(),
-            data_dir: up.data_dir.join(slice.node.as_str()),
-            listen: None,
-            admin: None,
-            defaults: app::Defaults::Up,
-            settings: settings.clone(),
+    let config = mesh::Config {
+        data_dir: up.data_dir.clone(),
+        api: up.api,
+        node_service: up.node_service,
+        operational: up.control_admin,
+        settings: settings(&up.serve)?,
+    };
+    let mut mesh = Mesh::start(config, &files, clock, &tasks).await?;
+    let address = Address::leave(&up.data_dir, &format!("http://{}", mesh.control().api()))?;
+    announce(&mesh, &up, &global)?;
+    let mut signals = command::Signals::new()?;
+    loop {
+        let signal = tokio::select! {
+            signal = signals.next() => signal,
+            (node, end) = mesh.ended() => {
+                output::words(&global, &format!("node {node} ends: {}", command::node::told(&end)));
+                mesh.end(&node, up.serve.drain_timeout).await;
+                continue;
+            }
         };
-        let name = slice.node.clone();
-        let node = app::start(config, slice, clock.clone(), &tasks)
-            .await
-            .with_context(|| format!("node {name} cannot start"))?;
-        running.push(node);
+        match signal {
+            command::Signal::End => break,
+            command::Signal::Reload => reload(&mut mesh, &up.files, &global).await,
+        }
     }
-    announce(&running, &publisher.topology(), &global)?;
-    command::until_ended(&global, async || {
-        reload(&publisher, &up.files, &running, &global).await
-    })
-    .await?;
-    command::drain(running, &tasks, up.serve.drain_timeout, &global).await;
+    output::words(&global, command::ENDING);
+    command::drain(mesh.drain(up.serve.drain_timeout), &tasks, &global).await;
+    drop(address);
     Ok(Exit::Ok)
-}
-
-/// Reads, checks and publishes the files.
-///
-/// # Errors
-/// With every problem of the topology.
-pub fn publish(paths: &[PathBuf], global: &args::Global) -> anyhow::Result<Fixed> {
-    let loaded = load(paths, global)?;
-    Ok(Fixed::new(loaded))
-}
-
-fn load(paths: &[PathBuf], global: &args::Global) -> anyhow::Result<Topology> {
-    check(&command::read_files(paths)?, global)
 }
 
 /// Checks files and prints what is wrong or unwise.
@@ -105,68 +99,26 @@ pub fn check(files: &[(String, String)], global: &args::Global) -> anyhow::Resul
     }
 }
 
-pub(super) async fn reload(
-    publisher: &Fixed,
-    paths: &[PathBuf],
-    running: &[app::Running],
-    global: &args::Global,
-) {
-    let before = publisher.topology();
-    let published = load(paths, global).and_then(|topology| Ok(publisher.publish(topology)?));
-    match published {
-        Ok(generation) => {
-            // `regmesh node` runs one of them: what happens to the others is not its affair.
-            let whole = before.nodes.len() == running.len();
-            let after = publisher.topology();
-            let ours = |name: &&NodeName| whole || running.iter().any(|node| node.name() == *name);
-            for name in restarts(&before, &after).into_iter().filter(ours) {
-                let text =
-                    format!("{name} listens elsewhere now, or is new: restart to see it there");
-                output::words(global, &text);
-            }
-            for node in running {
-                match publisher.slice(node.name()).map(read) {
-                    Some(Ok(slice)) => node.apply(slice).await,
-                    Some(Err(error)) => output::words(
-                        global,
-                        &format!("{} keeps what it has: {error:#}", node.name()),
-                    ),
-                    None => output::words(
-                        global,
-                        &format!(
-                            "{} is no longer declared: it keeps what it has until it is stopped",
-                            node.name()
-                        ),
-                    ),
-                }
-            }
-            output::words(global, &format!("generation {generation} is in force"));
-        }
-        Err(error) => output::words(global, &format!("nothing was changed: {error:#}")),
-    }
-}
-
-/// The nodes whose addresses a new topology changes or adds: those are bound when the process starts, and not again.
-fn restarts<'a>(before: &Topology, after: &'a Topology) -> Vec<&'a NodeName> {
-    let same = |new: &Node| {
-        before.node(&new.name).is_some_and(|old| {
-            (&old.endpoint, old.listen, old.admin, &old.tls)
-                == (&new.endpoint, new.listen, new.admin, &new.tls)
-        })
+async fn reload(mesh: &mut Mesh, paths: &[PathBuf], global: &args::Global) {
+    let applied = async {
+        let files = command::read_files(paths)?;
+        check(&files, global)?;
+        mesh.apply(&files).await
     };
-    let changed = after.nodes.values().filter(|node| !same(node));
-    changed.map(|node| &node.name).collect()
-}
-
-/// Reads a slice as a node does.
-///
-/// # Errors
-/// With every problem of the slice, which a published topology does not give.
-pub fn read(slice: control::publish::Slice) -> anyhow::Result<app::Slice> {
-    app::Slice::read(slice.generation, slice.node, &slice.document).map_err(|problems| {
-        let lines: Vec<String> = problems.iter().map(|p| p.render(false)).collect();
-        anyhow::anyhow!("the slice is not valid:\n{}", lines.join("\n"))
-    })
+    match applied.await {
+        Ok(applied) if applied.published => {
+            let text = format!("generation {} is in force", applied.generation);
+            output::words(global, &text);
+        }
+        Ok(applied) => {
+            let text = format!(
+                "nothing has changed; generation {} stays",
+                applied.generation
+            );
+            output::words(global, &text);
+        }
+        Err(error) => output::words(global, &format!("the files are not in force: {error:#}")),
+    }
 }
 
 /// The settings that the flags say.
@@ -185,12 +137,10 @@ pub fn settings(serve: &args::Serve) -> anyhow::Result<Settings> {
     Ok(settings)
 }
 
-fn announce(
-    running: &[app::Running],
-    topology: &Topology,
-    global: &args::Global,
-) -> anyhow::Result<()> {
-    let started: Vec<Started> = running
+fn announce(mesh: &Mesh, up: &args::Up, global: &args::Global) -> anyhow::Result<()> {
+    let topology = mesh.topology();
+    let started: Vec<Started> = mesh
+        .nodes()
         .iter()
         .map(|node| Started {
             name: node.name().to_string(),
@@ -200,6 +150,14 @@ fn announce(
             admin: node.admin().to_string(),
         })
         .collect();
+    let control = format!(
+        "control plane at http://{}, its token in {}",
+        mesh.control().api(),
+        up.data_dir
+            .join(control::sign_in::admin_token::FILE)
+            .display()
+    );
+    output::words(global, &control);
     match global.output {
         Format::Json => output::data(&serde_json::to_string(&started)?),
         Format::Table | Format::Yaml => {
@@ -208,7 +166,7 @@ fn announce(
             })?;
             output::words(
                 global,
-                "ready; end with Ctrl-C, read the topology again with SIGHUP",
+                "ready; end with Ctrl-C, read the topology again with SIGHUP, look with `regmesh status`",
             );
         }
     }
@@ -223,32 +181,29 @@ fn line(node: &Started) -> String {
     )
 }
 
-/// How long idle reconcilers may take to end after the nodes were drained.
-pub const LAST_TASKS: Duration = Duration::from_secs(2);
+/// The control plane's address, in a file beside its token for as long as it runs.
+#[derive(Debug)]
+pub struct Address(PathBuf);
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn topology(ports: &[(&str, u16)]) -> Topology {
-        let nodes: Vec<String> = ports
-            .iter()
-            .map(|(name, port)| format!("  {name}: {{endpoint: 'http://127.0.0.1:{port}'}}"))
-            .collect();
-        let text = format!("version: 1\nmesh: m\nnodes:\n{}\n", nodes.join("\n"));
-        topology::load(&[("t.yaml".to_owned(), text)])
-            .unwrap()
-            .topology
-    }
-
-    #[test]
-    fn what_a_reload_cannot_bind_is_told() {
-        let before = topology(&[("a", 5000), ("b", 5001), ("c", 5002)]);
-        let after = topology(&[("a", 5000), ("b", 5009), ("d", 5003)]);
-        let names: Vec<&str> = restarts(&before, &after)
-            .iter()
-            .map(|n| n.as_str())
-            .collect();
-        assert_eq!(names, ["b", "d"]);
+impl Address {
+    /// Leaves it in `data_dir`.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn leave(data_dir: &std::path::Path, address: &str) -> anyhow::Result<Self> {
+        let path = data_dir.join(login::ADDRESS_FILE);
+        std::fs::write(&path, format!("{address}\n"))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(Self(path))
     }
 }
+
+impl Drop for Address {
+    fn drop(&mut self) {
+        // Left behind it only misleads until the next start.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// How long idle reconcilers may take to end after the nodes were drained.
+pub const LAST_TASKS: Duration = Duration::from_secs(2);

@@ -1,20 +1,57 @@
-//! The demo's mesh: an origin of its own, and three tiers that know each other by accounts and credential sets.
+//! The demo's mesh: an origin of its own, and a control plane with three tiers that know each other by accounts and credential sets.
 
-use std::{net::TcpListener, path::Path, time::Duration};
+use std::{
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Context;
-use node::app::Running;
+use node::{
+    app::{self, Running},
+    settings::Settings,
+};
 use runtime::{clock::Clock, tasks::Tasks};
+use wire::{
+    api::{
+        ask::{Answer, Question},
+        pull::{Platforms, Progress, Request, State},
+    },
+    name::NodeName,
+};
 
-use super::{hook::Hook, start_node};
-use crate::command::up;
+use super::hook::Hook;
+use crate::{command, mesh};
+
+/// What is pushed to the hub for the promotion.
+pub(super) const PUSHED: (&str, &str) = ("team-a/api", "1.4.0");
+/// What it is called further down.
+pub(super) const PROMOTED: (&str, &str) = ("promoted/api", "1.4.0");
 
 /// The running demo.
 pub(super) struct Mesh {
     origin: Running,
-    tiers: Vec<Running>,
+    mesh: mesh::Mesh,
+    tiers: Vec<Arc<Running>>,
     hook: Hook,
     password: String,
+    directory: PathBuf,
+}
+
+/// A pull that was asked for and is complete.
+pub(super) struct Promoted(pub(super) Progress);
+
+impl Promoted {
+    /// How many platforms it took along.
+    pub(super) fn platforms(&self) -> usize {
+        let platforms = self
+            .0
+            .contents
+            .iter()
+            .filter_map(|content| content.platform.clone());
+        platforms.collect::<std::collections::BTreeSet<_>>().len()
+    }
 }
 
 /// What an origin was asked for.
@@ -53,25 +90,89 @@ impl Mesh {
         write_secret(&directory.join("password.user"), "demo")?;
         let hook = Hook::start(tasks).await?;
         let ports = ports(port)?;
-        let origin = topology(&origin_yaml(ports[0], &secret))?;
-        let tiers = topology(&tiers_yaml(&ports, &secret, &hook.url()))?;
-        let mut started = Vec::new();
-        for slice in origin.slices() {
-            started
-                .push(start_node(up::read(slice)?, directory.join("origin"), clock, tasks).await?);
-        }
-        let origin = started.pop().context("the origin is one node")?;
-        let mut nodes = Vec::new();
-        for name in ["hub", "region", "spoke"] {
-            let slice = tiers.slice(&name.parse()?).context("declared below")?;
-            nodes.push(start_node(up::read(slice)?, directory.join(name), clock, tasks).await?);
-        }
+        let origin = start_origin(&origin_yaml(ports[0], &secret), directory, clock, tasks).await?;
+        let anywhere = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+        let config = mesh::Config {
+            data_dir: directory.join("mesh"),
+            api: anywhere,
+            node_service: anywhere,
+            operational: anywhere,
+            settings: settings(),
+        };
+        std::fs::create_dir(&config.data_dir)?;
+        let files = [(
+            "demo.yaml".to_owned(),
+            tiers_yaml(&ports, &secret, &hook.url()),
+        )];
+        let mesh = mesh::Mesh::start(config, &files, clock.clone(), tasks).await?;
+        let tiers =
+            ["hub", "region", "spoke"].map(|name| mesh.node(name).context("declared below"));
         Ok(Self {
             origin,
-            tiers: nodes,
+            tiers: tiers.into_iter().collect::<anyhow::Result<_>>()?,
+            mesh,
             hook,
             password,
+            directory: directory.to_owned(),
         })
+    }
+
+    /// The control plane's address, and where its token is.
+    pub(super) fn control(&self) -> (String, PathBuf) {
+        let token = self
+            .directory
+            .join("mesh")
+            .join(control::sign_in::admin_token::FILE);
+        (format!("http://{}", self.mesh.control().api()), token)
+    }
+
+    /// The hub's endpoint.
+    pub(super) fn hub(&self) -> String {
+        self.tiers
+            .first()
+            .map(|node| node.endpoint())
+            .unwrap_or_default()
+    }
+
+    /// Has the region copy the pushed image, by way of the control plane, until it holds all of it.
+    pub(super) async fn promote(
+        &self,
+        clock: &Clock,
+        patience: Duration,
+    ) -> anyhow::Result<Promoted> {
+        let region: NodeName = "region".parse()?;
+        let mut question = Question::Pull(Request {
+            repository: PROMOTED.0.parse()?,
+            reference: PROMOTED.1.parse()?,
+            platforms: Platforms::Rule,
+        });
+        let asking = async {
+            loop {
+                let asked = self.mesh.control().distribute();
+                let answer = asked
+                    .ask(&region, question, Duration::from_secs(10))
+                    .await?;
+                let Answer::Pull(progress) = answer else {
+                    anyhow::bail!("the region answers something else");
+                };
+                match progress.state {
+                    State::Complete => return Ok(Promoted(progress)),
+                    State::Failed => {
+                        anyhow::bail!("the promotion failed: {:?}", progress.last_error)
+                    }
+                    State::Resolving | State::Copying => {}
+                }
+                question = Question::PullProgress { id: progress.id };
+                clock.sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let done = clock.timeout(patience, asking).await;
+        done.map_err(|_| anyhow::anyhow!("the region does not hold the image after {patience:?}"))?
+    }
+
+    /// How many events the receiver has heard.
+    pub(super) fn heard(&self) -> usize {
+        self.hook.events().len()
     }
 
     /// The origin's endpoint.
@@ -81,7 +182,10 @@ impl Mesh {
 
     /// The leaf's endpoint.
     pub(super) fn spoke(&self) -> String {
-        self.tiers.last().map(Running::endpoint).unwrap_or_default()
+        self.tiers
+            .last()
+            .map(|node| node.endpoint())
+            .unwrap_or_default()
     }
 
     /// Who may push to the origin.
@@ -90,13 +194,17 @@ impl Mesh {
     }
 
     /// Hub, region, spoke.
-    pub(super) fn tiers(&self) -> &[Running] {
+    pub(super) fn tiers(&self) -> &[Arc<Running>] {
         &self.tiers
     }
 
     /// What the origin has been asked for so far: as the hub counts what it asked, and the origin what kind it was.
     pub(super) fn counts(&self) -> Counts {
-        let asked = self.tiers.first().map(Running::metrics).unwrap_or_default();
+        let asked = self
+            .tiers
+            .first()
+            .map(|node| node.metrics())
+            .unwrap_or_default();
         let answered = self.origin.metrics();
         Counts {
             gets: sum(&asked, "regmesh_upstream_requests_total", "method=\"GET\""),
@@ -107,7 +215,7 @@ impl Mesh {
 
     /// Bytes each tier has stored.
     pub(super) async fn stored(&self) -> Vec<u64> {
-        futures_util::future::join_all(self.tiers.iter().map(Running::stored_bytes)).await
+        futures_util::future::join_all(self.tiers.iter().map(|node| node.stored_bytes())).await
     }
 
     /// Waits until no tier has a copy to do.
@@ -145,18 +253,42 @@ impl Mesh {
 
     /// Ends all of it.
     pub(super) async fn drain(self, patience: Duration) {
-        for node in self.tiers.iter().rev() {
-            node.drain(patience).await;
-        }
+        self.mesh.drain(patience).await;
         self.origin.drain(patience).await;
     }
 }
 
-fn topology(yaml: &str) -> anyhow::Result<control::fixed::Fixed> {
-    let files = [("demo.yaml".to_owned(), yaml.to_owned())];
+/// The origin is a registry of somebody else: a node of its own, without a control plane.
+async fn start_origin(
+    yaml: &str,
+    directory: &Path,
+    clock: &Clock,
+    tasks: &Tasks,
+) -> anyhow::Result<Running> {
+    let files = [("origin.yaml".to_owned(), yaml.to_owned())];
     let loaded = topology::load(&files)
-        .map_err(|problems| anyhow::anyhow!("the demo's topology is not valid: {problems:?}"))?;
-    Ok(control::fixed::Fixed::new(loaded.topology))
+        .map_err(|problems| anyhow::anyhow!("the origin's topology is not valid: {problems:?}"))?;
+    let name: NodeName = "origin".parse()?;
+    let slice = control::fixed::Fixed::new(loaded.topology).slice(&name);
+    let config = app::Config {
+        name,
+        data_dir: directory.join("origin"),
+        listen: None,
+        admin: None,
+        defaults: app::Defaults::Up,
+        settings: settings(),
+    };
+    let slice = command::node::read(slice.context("the origin is one node")?)?;
+    app::start(config, slice, clock.clone(), tasks)
+        .await
+        .context("the origin cannot start")
+}
+
+fn settings() -> Settings {
+    Settings {
+        memory_cache: 32 << 20,
+        ..Settings::default()
+    }
 }
 
 /// The sum of a family's series that have this label, from the metrics' text.
@@ -246,11 +378,15 @@ rules:
   from-origin: {{on: hub, source: '127.0.0.1:{origin}/demo/*', target: demo/*, credentials: origin}}
   from-hub: {{on: region, source: parent://demo/*, target: demo/*, credentials: hub}}
   from-region: {{on: spoke, source: parent://demo/*, target: demo/*, credentials: region}}
+  promote: {{on: region, source: parent://team-a/*, target: promoted/*, credentials: hub}}
+  promoted: {{on: spoke, source: parent://promoted/*, target: promoted/*, credentials: region}}
 access:
+  - {{allow: repository-writer, to: account:demo, on: hub, repositories: [team-a/*]}}
   - {{allow: repository-reader, to: account:demo, on: [hub, region]}}
   - {{allow: repository-reader, to: anonymous, on: spoke}}
 webhooks:
-  show: {{on: spoke, url: '{hook}', actions: [push]}}
+  show: {{on: spoke, url: '{hook}', actions: [push], scope: demo/*}}
+  gate: {{on: region, url: '{hook}', actions: [push], scope: promoted/*}}
 "
     )
 }

@@ -28,10 +28,13 @@ pub(super) struct Pulled {
 
 /// The repository of the sample image.
 pub(super) const REPOSITORY: &str = "demo/hello";
+/// The sample image.
+pub(super) const IMAGE: (&str, &str) = (REPOSITORY, "1.0");
 
-/// Pushes the sample image under the tag 1.0.
+/// Pushes the sample image to a repository, under a tag.
 pub(super) async fn push(
     endpoint: String,
+    (repository, tag): (&str, &str),
     (user, password): &(String, String),
     sample: &Sample,
 ) -> anyhow::Result<()> {
@@ -60,10 +63,10 @@ pub(super) async fn push(
     };
     for image in &sample.images {
         for blob in &image.blobs {
-            let path = format!("/v2/{REPOSITORY}/blobs/uploads/?digest={}", blob.digest);
+            let path = format!("/v2/{repository}/blobs/uploads/?digest={}", blob.digest);
             send(Method::POST, path, Some((blob, "application/octet-stream"))).await?;
         }
-        let path = format!("/v2/{REPOSITORY}/manifests/{}", image.manifest.digest);
+        let path = format!("/v2/{repository}/manifests/{}", image.manifest.digest);
         send(
             Method::PUT,
             path,
@@ -73,7 +76,7 @@ pub(super) async fn push(
     }
     send(
         Method::PUT,
-        format!("/v2/{REPOSITORY}/manifests/1.0"),
+        format!("/v2/{repository}/manifests/{tag}"),
         Some((&sample.index, sample.index.media_type)),
     )
     .await?;
@@ -83,11 +86,12 @@ pub(super) async fn push(
 /// Pulls one platform by tag; `progress` hears of bytes as they come.
 pub(super) async fn pull(
     endpoint: String,
-    tag: &str,
+    (repository, tag): (&str, &str),
     architecture: &str,
     progress: impl Fn(u64),
 ) -> anyhow::Result<Pulled> {
     let client = client()?;
+    let endpoint = format!("{endpoint}/v2/{repository}");
     let (index, cache_status) = manifest(&client, &endpoint, tag).await?;
     let Kind::Index { manifests } = &index.kind else {
         anyhow::bail!("the tag is no index")
@@ -122,7 +126,7 @@ async fn manifest(
     endpoint: &str,
     reference: &str,
 ) -> anyhow::Result<(Manifest, String)> {
-    let url = Url::parse(&format!("{endpoint}/v2/{REPOSITORY}/manifests/{reference}"))?;
+    let url = Url::parse(&format!("{endpoint}/manifests/{reference}"))?;
     let response = client
         .request(Method::GET, &url)?
         .header(header::ACCEPT, media_type::ACCEPT_MANIFESTS)
@@ -161,7 +165,7 @@ async fn fetch(
     digest: &Digest,
     progress: &impl Fn(u64),
 ) -> anyhow::Result<u64> {
-    let url = Url::parse(&format!("{endpoint}/v2/{REPOSITORY}/blobs/{digest}"))?;
+    let url = Url::parse(&format!("{endpoint}/blobs/{digest}"))?;
     let response = client.request(Method::GET, &url)?.send().await?;
     ensure!(
         response.status().is_success(),

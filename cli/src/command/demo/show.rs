@@ -6,7 +6,7 @@ use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressStyle};
 
 use super::{
     image::PLATFORMS,
-    mesh::{Counts, Mesh},
+    mesh::{Counts, Mesh, Promoted},
     pull::{Pulled, REPOSITORY},
 };
 use crate::{args, output};
@@ -134,6 +134,28 @@ impl Show {
         }
     }
 
+    /// How the promotion went.
+    pub(super) fn promoted(&self, progress: &Promoted, events: &[serde_json::Value]) {
+        output::data(&format!(
+            "   regmesh pull region/{}:{} --wait: complete, {} contents, {}",
+            super::mesh::PROMOTED.0,
+            super::mesh::PROMOTED.1,
+            progress.0.contents.len(),
+            HumanBytes(progress.0.contents.iter().map(|content| content.size).sum())
+        ));
+        self.events(events);
+    }
+
+    /// How the promoted image reached the spoke.
+    pub(super) fn delivered(&self, pulled: &Pulled) {
+        output::data(&format!(
+            "   and the spoke gives out {} in {} blobs of it",
+            HumanBytes(pulled.bytes),
+            pulled.blobs
+        ));
+        output::data(&format!("   Cache-Status: {}", pulled.cache_status));
+    }
+
     /// What each tier holds at the end.
     pub(super) fn tiers(&self, mesh: &Mesh, stored: &[u64]) {
         self.title("what each tier holds now, complete, without asking anybody");
@@ -178,6 +200,7 @@ impl Watch {
 pub(super) fn next(mesh: &Mesh) -> String {
     let spoke = mesh.spoke();
     let server = spoke.trim_start_matches("http://");
+    let control = mesh.control();
     format!(
         "
 try next, while this runs (Ctrl-C ends it and removes everything):
@@ -188,6 +211,12 @@ try next, while this runs (Ctrl-C ends it and removes everything):
    curl -s {spoke}/v2/{REPOSITORY}/tags/list
    curl -s http://{}/status
    curl -s http://{}/metrics | grep regmesh_requests_total
+   export REGMESH_CONTROL={} REGMESH_TOKEN=$(cat {})
+   regmesh status
+   regmesh explain spoke/{REPOSITORY}:1.0
+   regmesh doctor
+   regmesh cache list -r spoke
+   regmesh event list
 then: regmesh plan --offline examples/quickstart.yaml; regmesh up examples/quickstart.yaml",
         mesh.tiers()
             .last()
@@ -197,5 +226,7 @@ then: regmesh plan --offline examples/quickstart.yaml; regmesh up examples/quick
             .first()
             .map(|n| n.admin().to_string())
             .unwrap_or_default(),
+        control.0,
+        control.1.display(),
     )
 }
