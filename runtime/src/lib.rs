@@ -6,7 +6,7 @@
 //! - [`tasks`], [`reconcile`], [`single`], [`limit`]: work with an owner, an end and a bound.
 //! - [`mod@file`], [`sql`]: the disk, with a way to break it, and the database.
 //! - [`listener`], [`tls`], [`channel`], [`egress`]: what comes in and what goes out.
-//! - [`metric`], [`telemetry`], [`operational`]: what others may know about the process.
+//! - [`metric`], [`telemetry`], [`operational`]: what others may know about the process; [`open_files`]: what it may hold open.
 
 #![warn(missing_docs)]
 
@@ -18,6 +18,7 @@ pub mod file;
 pub mod limit;
 pub mod listener;
 pub mod metric;
+pub mod open_files;
 pub mod operational;
 pub mod reconcile;
 pub mod secret;
