@@ -104,7 +104,8 @@ fn of_topology() -> Map<String, Value> {
     named.collect()
 }
 
-/// Makes references into the topology's schema ones into this document.
+/// Makes references into the topology's schema ones into this document, and takes out that a value may be `null`: in a file a key may
+/// stand without a value, in the API it is left out.
 fn renamed(schema: &mut Value) {
     match schema {
         Value::Object(map) => {
@@ -112,6 +113,12 @@ fn renamed(schema: &mut Value) {
                 && let Some(name) = reference.strip_prefix("#/definitions/")
             {
                 *reference = format!("#{SCHEMAS}/{TOPOLOGY}{name}");
+            }
+            if let Some(Value::Array(types)) = map.get_mut("type") {
+                types.retain(|name| name != "null");
+            }
+            if let Some(Value::Array(forms)) = map.get_mut("anyOf") {
+                forms.retain(|form| form["type"] != "null");
             }
             map.values_mut().for_each(renamed);
         }
