@@ -35,6 +35,8 @@ mod asking;
 mod keys;
 mod listen;
 mod state;
+#[cfg(test)]
+mod tests;
 
 /// Why a control plane does not start.
 #[derive(Debug, thiserror::Error)]

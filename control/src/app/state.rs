@@ -11,7 +11,7 @@ use super::Error;
 use crate::{
     config::Config,
     distribute::Distribute,
-    state::{self as stored, State, sqlite::Sqlite},
+    state::{State, postgres::Postgres, sqlite::Sqlite},
     status::Alarms,
 };
 
@@ -28,10 +28,9 @@ pub(super) async fn open(
     tasks: &Tasks,
 ) -> Result<Arc<dyn State>, Error> {
     match &config.store {
-        Some(_) => Err(stored::Error::Unavailable(
-            "only SQLite is built in; start without --store".to_owned(),
-        )
-        .into()),
+        Some(url) => Ok(Arc::new(
+            Postgres::connect(url, clock.clone(), tasks).await?,
+        )),
         None => {
             let path = config.data_dir.join(DIRECTORY).join(FILE);
             Ok(Arc::new(Sqlite::open(&path, clock.clone(), tasks).await?))

@@ -15,10 +15,13 @@ use wire::{
 
 use super::{
     Api,
-    call::{Call, absent},
+    call::{Call, absent, misfit},
     json, node,
 };
 use crate::{doctor as checks, explain as hops, status};
+
+/// How many checks one request may name, as its schema says.
+const MOST_CHECKS: usize = 64;
 
 /// `POST /api/v1/explain`
 pub(super) async fn explain(api: Arc<Api>, call: Call) -> Result<Response, Problem> {
@@ -33,6 +36,10 @@ pub(super) async fn explain(api: Arc<Api>, call: Call) -> Result<Response, Probl
 /// `POST /api/v1/doctor`
 pub(super) async fn doctor(api: Arc<Api>, call: Call) -> Result<Response, Problem> {
     let request: Doctor = call.json()?;
+    if request.only.len() > MOST_CHECKS {
+        let text = format!("at most {MOST_CHECKS} checks are named");
+        return Err(misfit(&text));
+    }
     if let Some(name) = &request.node {
         node::declared(&api, name)?;
     }

@@ -225,3 +225,35 @@ async fn who_one_is_and_a_wrong_password_are_told_without_more() {
         );
     }
 }
+
+#[tokio::test]
+async fn the_doctor_makes_the_checks_that_are_named_and_no_endless_list_of_them() {
+    let rig = rig().await;
+    let tree = rig
+        .ask(Method::POST, "/api/v1/doctor", json!({"only": ["TREE"]}))
+        .await;
+    assert_eq!(
+        (tree.status, &tree.body["outcome"]),
+        (200, &json!("warning")),
+        "{}",
+        tree.body
+    );
+    for body in [
+        json!({"only": vec!["TREE"; 65]}),
+        json!({"only": ["TREES"]}),
+        json!({"only": "TREE"}),
+    ] {
+        assert_eq!(
+            rig.ask(Method::POST, "/api/v1/doctor", body.clone())
+                .await
+                .status,
+            422,
+            "{body}"
+        );
+    }
+    let node = json!({"node": "none"});
+    assert_eq!(
+        rig.ask(Method::POST, "/api/v1/doctor", node).await.status,
+        404
+    );
+}
