@@ -6,7 +6,7 @@ use clap::{Args as Flags, Parser, Subcommand, ValueEnum};
 
 use crate::command::{
     apply::Apply, audit::Audit, cache::Cache, credential_set::CredentialSet, doctor::Doctor,
-    event::Event, explain::Explain, identity::Identity, import::Import, login::SignIn,
+    event::Event, explain::Explain, identity::Identity, import::Import, keys::Keys, login::SignIn,
     manifest::Manifest, nodes::Nodes, pull::Pull, recall::Recall, repository::Repository,
     role::Role, status::Status, wait::Wait, webhook::Webhook,
 };
@@ -157,6 +157,11 @@ pub enum Command {
     Login(SignIn),
     /// Forget the kept login
     Logout,
+    /// Print the token that commands use here, for other programs
+    Token,
+    /// The mesh's keys
+    #[command(subcommand)]
+    Keys(Keys),
     /// Print another system's rules as a topology
     Import(Import),
     /// Check everything that a data directory holds

@@ -26,6 +26,7 @@ pub mod explain;
 pub mod export;
 pub mod identity;
 pub mod import;
+pub mod keys;
 pub mod login;
 pub mod manifest;
 pub mod node;

@@ -49,8 +49,13 @@ fn run(args: Args) -> anyhow::Result<Exit> {
         Command::Completion(completion) => command::completion::run(&completion),
         Command::Import(import) => command::import::run(&import, global),
         Command::Logout => command::login::forget(global),
+        Command::Token => command::login::print(global),
+        Command::Keys(keys) => command::talk(command::keys::run(keys, global)),
         Command::Up(up) => command::serve(command::up::run(up, global.clone())),
-        Command::Control(control) => command::serve(command::control::run(control, global.clone())),
+        Command::Control(control) => match control.action {
+            Some(action) => command::talk(command::control::act(action, global)),
+            None => command::serve(command::control::run(control, global.clone())),
+        },
         Command::Node(node) => match node.action {
             Some(action) => command::talk(command::nodes::run(action, global)),
             None => command::serve(command::node::run(node, global.clone())),

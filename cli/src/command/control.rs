@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::Context;
-use clap::Args;
+use clap::{Args, Subcommand};
 use control::{
     app,
     config::{API, Config, NODE_SERVICE, OPERATIONAL, Settings},
@@ -11,11 +11,23 @@ use control::{
 use runtime::{clock::Clock, tasks::Tasks};
 use wire::api::resource::{Apply, File};
 
-use crate::{args::Global, command, exit::Exit, output};
+use http::Method;
+
+use crate::{
+    args::Global,
+    client::{Client, NOTHING},
+    command,
+    exit::Exit,
+    output,
+};
 
 /// `regmesh control`
 #[derive(Debug, Clone, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Control {
+    /// What to do with a control plane that runs, instead of running one
+    #[command(subcommand)]
+    pub action: Option<Action>,
     /// Where it keeps `admin.token` and, below `control/`, everything else
     #[arg(long, default_value = ".regmesh", env = "REGMESH_DATA_DIR")]
     pub data_dir: PathBuf,
@@ -54,6 +66,46 @@ pub struct Control {
     /// How long requests may go on after SIGTERM
     #[arg(long, default_value = "10s", value_parser = crate::args::duration, value_name = "DURATION")]
     pub drain_timeout: Duration,
+}
+
+/// What to do with a control plane that runs.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Action {
+    /// After a restore from an older backup: publish what is in force under a number above every one that nodes have seen
+    Recover(Recover),
+}
+
+/// `regmesh control recover`
+#[derive(Debug, Clone, Args)]
+pub struct Recover {
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
+}
+
+/// Does it, on the control plane that flags and environment name.
+///
+/// # Errors
+/// When nobody agrees, or the control plane cannot be asked or refuses.
+pub async fn act(action: Action, global: &Global) -> anyhow::Result<Exit> {
+    let Action::Recover(recover) = action;
+    command::agree(
+        recover.yes,
+        "put what this control plane has in force on every node, also on those that have newer rules",
+    )?;
+    let client = Client::new(global)?;
+    let done: serde_json::Value = client
+        .send(
+            Method::POST,
+            "/api/v1/recover",
+            NOTHING,
+            &serde_json::json!({}),
+        )
+        .await?;
+    output::object(global, &done, || {
+        format!("generation {} is published", done["generation"])
+    })?;
+    Ok(Exit::Ok)
 }
 
 /// Runs until a signal ends it.

@@ -86,6 +86,20 @@ pub async fn run(sign_in: SignIn, global: &Global) -> anyhow::Result<Exit> {
     Ok(Exit::Ok)
 }
 
+/// Prints the token that commands would use, for other programs.
+///
+/// # Errors
+/// When there is none.
+pub fn print(global: &Global) -> anyhow::Result<Exit> {
+    let address = login::address(global)?;
+    let token = login::token(global, &address)?;
+    let token = token.ok_or_else(|| {
+        anyhow::anyhow!("there is no token for {address}: sign in with `regmesh login`")
+    })?;
+    output::data(token.expose());
+    Ok(Exit::Ok)
+}
+
 /// Forgets the kept login.
 ///
 /// # Errors
