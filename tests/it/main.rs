@@ -6,6 +6,7 @@ mod collapse;
 mod conformance;
 mod copy;
 mod crash;
+mod crowd;
 mod disk_full;
 mod docs;
 mod drain;

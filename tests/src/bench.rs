@@ -37,6 +37,7 @@ mod manifest;
 mod memory;
 mod rollout;
 mod rules;
+mod scale;
 mod small_blob;
 mod start;
 mod tls;
@@ -93,6 +94,7 @@ pub const ROWS: &[Row] = &[
     ),
     row!(rules, "rules", "10,000 rules on a node"),
     row!(event, "event", "event delivery"),
+    row!(scale, "scale", "1,000 nodes, one control plane"),
     row!(binary, "binary", "the binary"),
 ];
 

@@ -9,6 +9,7 @@
 //! - [`image`], [`client`]: fixed images, and a client that checks every digest.
 //! - [`mesh`]: three tiers in this process, with all of the above around them.
 //! - [`process`], [`peer`]: any program as a process, and the real programs of others.
+//! - [`crowd`]: a thousand light nodes for one control plane.
 //! - [`regmesh`], [`lab`]: the real binary, and one node of it whose disk a test may break; [`mount`]: disks to break.
 //! - [`mod@bench`]: `regmesh-bench`, every figure of `spec/qualities.md` beside the peers'.
 //! - [`source`]: the workspace's own sources as something to be checked.
@@ -18,6 +19,7 @@ pub mod canary;
 pub mod chance;
 pub mod client;
 pub mod content;
+pub mod crowd;
 pub mod eventually;
 pub mod fault_proxy;
 pub mod gate;
@@ -39,6 +41,7 @@ pub mod thief;
 pub use chance::Chance;
 pub use client::Client;
 pub use content::Content;
+pub use crowd::Crowd;
 pub use eventually::eventually;
 pub use fault_proxy::FaultProxy;
 pub use gate::Gate;
