@@ -141,6 +141,18 @@ impl Topology {
         insecure || (!trusted && value::is_loopback(value::without_port(host)))
     }
 
+    /// What `upstreams` says about the host of a node, and by which name: where its peers reach it before where its clients do, the
+    /// host with its port before the host alone.
+    #[must_use]
+    pub fn said_of(&self, node: &Node) -> Option<(&String, &Upstream)> {
+        let endpoints = node.peer_endpoint.iter().chain([&node.endpoint]);
+        let mut names = endpoints.flat_map(|at| {
+            let with_port = format!("{}:{}", at.host, at.port);
+            [at.login_server(), with_port, at.host.clone()]
+        });
+        names.find_map(|name| self.upstreams.get_key_value(&name))
+    }
+
     /// The node of that name, with the rules in force on it.
     #[must_use]
     pub fn node(&self, name: &NodeName) -> Option<&Node> {

@@ -145,7 +145,11 @@ impl Needs {
         needs.nodes.extend(node.parent.clone());
         for rule in &node.rules {
             match &rule.source.upstream {
-                UpstreamRef::Node(upstream) => drop(needs.nodes.insert(upstream.clone())),
+                UpstreamRef::Node(upstream) => {
+                    needs.nodes.insert(upstream.clone());
+                    let said = topology.node(upstream).and_then(|n| topology.said_of(n));
+                    needs.upstreams.extend(said.map(|(host, _)| host.clone()));
+                }
                 UpstreamRef::Host(host) => drop(needs.upstreams.insert(host.clone())),
             }
             match &rule.authentication {

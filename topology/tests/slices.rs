@@ -92,6 +92,21 @@ fn a_slice_holds_nothing_of_other_nodes() {
 }
 
 #[test]
+fn a_slice_holds_what_is_said_of_the_hosts_of_its_upstream_nodes() {
+    let said = "  mid.example: {ca: /etc/mid.pem}\n  hub.example: {ca: /etc/hub.pem}\n";
+    let loaded = load(&[("mesh.yaml".to_owned(), format!("{MESH}{said}"))]).expect("valid");
+    let cut = |node: &str| {
+        let name = node.parse().expect("a name");
+        let slice = topology::slice::slice(&loaded.topology, &name).expect("a slice");
+        slice.to_yaml().expect("YAML")
+    };
+    let leaf = cut("leaf");
+    assert!(leaf.contains("/etc/mid.pem"), "{leaf}");
+    assert!(!leaf.contains("/etc/hub.pem"), "{leaf}");
+    assert!(cut("mid").contains("/etc/hub.pem"));
+}
+
+#[test]
 fn a_slice_says_where_chains_end_and_how_deep_its_node_is() {
     let again = load_slice("slice", &slice_of("leaf")).expect("valid");
     let leaf = "leaf".parse().expect("a name");

@@ -26,7 +26,7 @@ pub(super) struct Target {
 }
 
 pub(super) fn target(rule: &Rule, topology: &Topology) -> Result<Target, Error> {
-    let (profile, upstream, key, mut own) = match &rule.source.upstream {
+    let (profile, upstream, said, mut own) = match &rule.source.upstream {
         UpstreamRef::Node(name) => {
             let node = topology.node(name).ok_or_else(|| {
                 Error::away(format!("the node '{name}' is not in this node's slice"))
@@ -39,7 +39,8 @@ pub(super) fn target(rule: &Rule, topology: &Topology) -> Result<Target, Error> 
                 .map(model::Endpoint::login_server)
                 .collect();
             let upstream = parse(&endpoint.to_string())?;
-            (Profile::default(), upstream, endpoint.login_server(), own)
+            let said = topology.said_of(node).map(|(_, said)| said);
+            (Profile::default(), upstream, said, own)
         }
         UpstreamRef::Host(host) => {
             let profile = profile::of(host);
@@ -50,10 +51,10 @@ pub(super) fn target(rule: &Rule, topology: &Topology) -> Result<Target, Error> 
                 "https"
             };
             let upstream = parse(&format!("{scheme}://{at}"))?;
-            (profile, upstream, host.clone(), Vec::new())
+            (profile, upstream, topology.upstreams.get(host), Vec::new())
         }
     };
-    let settings = topology.upstreams.get(&key).cloned().unwrap_or_default();
+    let settings = said.cloned().unwrap_or_default();
     own.extend(settings.realms.iter().cloned());
     let named = named(&upstream, &own);
     let realms = Policy {
@@ -177,6 +178,28 @@ mod tests {
             identity::authenticator::realm::check("https://hub.example.com:9/t", &target.realms);
         // The same registrable domain.
         assert!(elsewhere.is_ok());
+    }
+
+    #[test]
+    fn what_is_said_of_a_nodes_host_counts_by_any_of_its_names() {
+        let ca = |path: &str| model::Upstream {
+            ca: Some(path.into()),
+            ..model::Upstream::default()
+        };
+        let names = [
+            "hub.example.com:5443",
+            "hub.example.com",
+            "hub.example.com:443",
+        ];
+        for name in names {
+            let mut topology = topology();
+            topology
+                .upstreams
+                .insert("edge.example.com".into(), ca("/no"));
+            topology.upstreams.insert(name.into(), ca("/ca.pem"));
+            let target = target(&rule("node://hub/a"), &topology).unwrap();
+            assert_eq!(target.settings, ca("/ca.pem"), "{name}");
+        }
     }
 
     #[test]
