@@ -203,7 +203,7 @@ fn every_flag_of_every_command_is_documented() {
         let rows = rows(below(&cli, &format!("### regmesh {name}")));
         let rows: Vec<_> = rows
             .into_iter()
-            .filter(|(first, _)| first.starts_with('-'))
+            .filter(|(first, _)| first.contains("--"))
             .collect();
         let mut documented = Names::new();
         for (flag, cells) in &rows {
@@ -443,8 +443,7 @@ fn what_is_missing_or_stale_is_seen() {
         fields("    pub last_error: X,\n    at: Y,"),
         names(["lastError"])
     );
-    let document =
-        "\n# A\n\n## `B` and C\n| `x` | 1 |\n| y | 2 |\n### D\n| `z` | 3 |\n## E\n| `w` |\n";
+    let document = "\n# A\n\n## `B` and C\n| `x` | 1 |\n| y | 2 |\n```text\n# no heading\n```\n### D\n| `z` | 3 |\n## E\n| `w` |\n";
     let rows = rows(below(document, "## `B` and C"));
     assert_eq!(
         rows,

@@ -14,10 +14,11 @@ pub(super) fn below<'a>(document: &'a str, heading: &str) -> &'a str {
         + heading.len()
         + 2;
     let rank = heading.bytes().take_while(|b| *b == b'#').count();
-    let mut end = begin;
+    let (mut end, mut fenced) = (begin, false);
     for line in document[begin..].split_inclusive('\n') {
+        fenced ^= line.starts_with("```");
         let hashes = line.bytes().take_while(|b| *b == b'#').count();
-        if (1..=rank).contains(&hashes) {
+        if !fenced && (1..=rank).contains(&hashes) {
             break;
         }
         end += line.len();
