@@ -35,7 +35,7 @@ fn config(data_dir: &Path) -> Config {
 }
 
 async fn started(data_dir: &Path) -> Running {
-    runtime::tls::install_crypto();
+    tls::install_crypto();
     let tasks = Tasks::new("test");
     start(config(data_dir), Clock::system(), &tasks)
         .await

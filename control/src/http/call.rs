@@ -191,7 +191,7 @@ mod tests {
         for (name, value) in headers {
             map.append(
                 name,
-                HeaderValue::from_str(value).map_err(|_| super::condition("test"))?,
+                HeaderValue::from_str(value).map_err(|_| condition("test"))?,
             );
         }
         call(map, "").condition()

@@ -1,9 +1,7 @@
 //! The one route table: every path and method, who may call it, what it takes and gives.
 //!
 //! Router, authorisation, OpenAPI document and the test matrix are made of it, so none of them can know a route that another does not.
-//! To add one, add a row here and its handler in the file of its family.
-
-use std::{future::ready, sync::Arc};
+//! To add one, add a row here or in the file of its family and its handler in the file of its family.
 
 use http::Method;
 use serde_json::Value;
@@ -12,26 +10,21 @@ use wire::{
         audit, doctor, event,
         explain::{Explanation, Request as Explain},
         inventory,
-        mesh::{HistoryPoint, JoinToken, JoinTokenRequest, MeshStatus, OfNode, Published},
+        mesh::{MeshStatus, OfNode, Published},
         pull, recall,
-        resource::{Applied, Apply, Kind, Resource, Resources, Topology},
+        resource::{Applied, Apply, Kind, Topology},
         sign_in::{Request as SignIn, Session, WhoAmI},
-        status::{Delivery, NodeStatus},
+        status::Delivery,
     },
     assignment::Role,
     digest::Digest,
-    name::{
-        AccountName, CredentialName, IdentityName, IssuerName, NodeName, RuleName, WebhookName,
-    },
-    reference::Reference,
-    repository::RepositoryName,
+    name::{CredentialName, NodeName, WebhookName},
 };
 
-use super::{
-    endpoint::{Describe, Endpoint, Needs, SMALL, TOPOLOGY, describe},
-    node::Draining,
-    resource::Create,
-};
+use super::endpoint::{Endpoint, Needs, TOPOLOGY, describe};
+
+mod node;
+mod resource;
 
 const READ: Needs = Needs::Role(&[Role::MeshReader]);
 const CHANGE: Needs = Needs::Role(&[Role::MeshAdministrator]);
@@ -40,137 +33,22 @@ const READ_RULES: Needs = Needs::Role(&[Role::MeshReader, Role::CacheRuleAdminis
 const CREDENTIALS: Needs = Needs::Role(&[Role::CredentialSetAdministrator]);
 const READ_CREDENTIALS: Needs = Needs::Role(&[Role::MeshReader, Role::CredentialSetAdministrator]);
 
-const JSON: &[&str] = &["application/json"];
-const MERGE: &[&str] = &["application/merge-patch+json", "application/json"];
 const TOPOLOGY_TYPES: &[&str] = &["application/json", "application/yaml", "text/yaml"];
 const EVENTS: &[&str] = &["text/event-stream"];
 /// The largest sequence number taken: what every JSON reader reads exactly.
 const LAST: u64 = (1 << 53) - 1;
-/// The largest part of a list, where a node makes it.
-const PAGE: u64 = 10_000;
 /// The largest part of events and audit.
 const PART: u64 = 1_000;
 
 /// Every endpoint.
 pub(crate) fn endpoints() -> Vec<Endpoint> {
-    let kinds = Kind::ALL.into_iter().flat_map(resources);
+    let kinds = Kind::ALL.into_iter().flat_map(resource::resources);
     kinds
         .chain(mesh())
-        .chain(nodes())
+        .chain(node::nodes())
         .chain(operations())
         .chain(records())
         .collect()
-}
-
-fn resources(kind: Kind) -> Vec<Endpoint> {
-    use super::resource;
-    let (read, change) = match kind {
-        Kind::Rules => (READ_RULES, RULES),
-        Kind::Credentials => (READ_CREDENTIALS, CREDENTIALS),
-        Kind::Nodes
-        | Kind::Identities
-        | Kind::Issuers
-        | Kind::Accounts
-        | Kind::Access
-        | Kind::Upstreams
-        | Kind::Webhooks => (READ, CHANGE),
-    };
-    let list = format!("/api/v1/{kind}");
-    let one = format!("/api/v1/{kind}/{{name}}");
-    let spec = move || -> Describe { Arc::new(move |_| schema(super::openapi::spec(kind))) };
-    let create: Describe = Arc::new(move |generator| {
-        let mut whole = Create::describe(generator, kind);
-        whole.insert("type".to_owned(), "object".into());
-        whole
-    });
-    let merge: Describe = Arc::new(|_| schema(serde_json::json!({"type": "object"})));
-    let rows = vec![
-        Endpoint::new(
-            Method::GET,
-            list.clone(),
-            read,
-            format!("Every one of {kind}"),
-            move |api, call| ready(resource::list(&api, &call, kind)),
-        )
-        .query::<NodeName>("node", "Only what selects this node.")
-        .gives::<Resources>(200, "In order of name.")
-        .tagged(),
-        Endpoint::new(
-            Method::POST,
-            list,
-            change,
-            format!("Add one of {kind}"),
-            move |api, call| resource::create(api, call, kind),
-        )
-        .takes_as(JSON, SMALL, create)
-        .gives::<Resource>(201, "As it is now.")
-        .tagged()
-        .conditional(),
-        Endpoint::new(
-            Method::GET,
-            one.clone(),
-            read,
-            format!("One of {kind}"),
-            move |api, call| ready(resource::show(&api, &call, kind)),
-        )
-        .gives::<Resource>(200, "As it is.")
-        .tagged(),
-        Endpoint::new(
-            Method::PUT,
-            one.clone(),
-            change,
-            format!("Add or replace one of {kind}"),
-            move |api, call| resource::put(api, call, kind),
-        )
-        .takes_as(JSON, SMALL, spec())
-        .gives::<Resource>(200, "Replaced: as it is now.")
-        .tagged()
-        .gives::<Resource>(201, "Added: as it is now.")
-        .tagged()
-        .conditional(),
-        Endpoint::new(
-            Method::PATCH,
-            one.clone(),
-            change,
-            format!("Change one of {kind} by a JSON merge patch"),
-            move |api, call| resource::patch(api, call, kind),
-        )
-        .takes_as(MERGE, SMALL, merge)
-        .gives::<Resource>(200, "As it is now.")
-        .tagged()
-        .conditional(),
-        Endpoint::new(
-            Method::DELETE,
-            one,
-            change,
-            format!("Remove one of {kind}"),
-            move |api, call| resource::delete(api, call, kind),
-        )
-        .gives_nothing(204, "It is gone.")
-        .conditional(),
-    ];
-    rows.into_iter().map(|row| named(row, kind)).collect()
-}
-
-/// The grammar of the names of a kind.
-fn named(row: Endpoint, kind: Kind) -> Endpoint {
-    if !row.path.contains('{') {
-        return row;
-    }
-    match kind {
-        Kind::Nodes => row.segment::<NodeName>("name"),
-        Kind::Identities => row.segment::<IdentityName>("name"),
-        Kind::Credentials => row.segment::<CredentialName>("name"),
-        Kind::Rules => row.segment::<RuleName>("name"),
-        Kind::Issuers => row.segment::<IssuerName>("name"),
-        Kind::Accounts => row.segment::<AccountName>("name"),
-        Kind::Webhooks => row.segment::<WebhookName>("name"),
-        Kind::Access | Kind::Upstreams => row,
-    }
-}
-
-fn schema(value: Value) -> schemars::Schema {
-    value.try_into().unwrap_or_default()
 }
 
 fn mesh() -> Vec<Endpoint> {
@@ -301,138 +179,6 @@ fn mesh() -> Vec<Endpoint> {
         )
         .gives::<keys::Rotated>(200, "When it begins to sign."),
     ]
-}
-
-fn nodes() -> Vec<Endpoint> {
-    use super::node;
-    let page = |endpoint: Endpoint| {
-        endpoint
-            .number("limit", PAGE, "Items at most; 0 for the node's own limit.")
-            .query::<String>("after", "What comes after this one.")
-    };
-    let rows = vec![
-        Endpoint::new(
-            Method::GET,
-            "/api/v1/nodes/{name}/status",
-            READ,
-            "A node's status, asked now",
-            node::status,
-        )
-        .gives::<NodeStatus>(200, "Its status."),
-        Endpoint::new(
-            Method::GET,
-            "/api/v1/nodes/{name}/history",
-            READ,
-            "A node's counters over time",
-            node::history,
-        )
-        .number("hours", 24 * 31, "How far back; 24 without.")
-        .gives::<inventory::Listed<HistoryPoint>>(200, "Oldest first."),
-        Endpoint::new(
-            Method::POST,
-            "/api/v1/nodes/{name}/join-token",
-            Needs::OnNode(Role::NodeEnroller),
-            "A token with which instances join as this node",
-            node::join_token,
-        )
-        .takes::<JoinTokenRequest>()
-        .gives::<JoinToken>(201, "The token, shown once."),
-        Endpoint::new(
-            Method::POST,
-            "/api/v1/nodes/{name}/revoke",
-            CHANGE,
-            "End every certificate of a node",
-            node::revoke,
-        )
-        .gives::<Published>(200, "The generation that brings it."),
-        Endpoint::new(
-            Method::POST,
-            "/api/v1/nodes/{name}/drain",
-            CHANGE,
-            "Have a node finish what is under way and end",
-            node::drain,
-        )
-        .gives::<Draining>(202, "It has begun."),
-        page(Endpoint::new(
-            Method::GET,
-            "/api/v1/nodes/{name}/repositories",
-            READ,
-            "A node's repositories",
-            node::repositories,
-        ))
-        .gives::<inventory::Listed<inventory::Repository>>(200, "In order."),
-        page(Endpoint::new(
-            Method::GET,
-            "/api/v1/nodes/{name}/tags",
-            READ,
-            "The tags of a repository on a node",
-            node::tags,
-        ))
-        .query::<RepositoryName>("repository", "Which.")
-        .required()
-        .gives::<inventory::Listed<inventory::Tag>>(200, "In order."),
-        page(Endpoint::new(
-            Method::GET,
-            "/api/v1/nodes/{name}/manifests",
-            READ,
-            "The manifests of a repository on a node",
-            node::manifests,
-        ))
-        .query::<RepositoryName>("repository", "Which.")
-        .required()
-        .gives::<inventory::Listed<inventory::Manifest>>(200, "In order."),
-        of_reference(Endpoint::new(
-            Method::GET,
-            "/api/v1/nodes/{name}/manifest",
-            READ,
-            "One manifest on a node",
-            node::manifest,
-        ))
-        .gives::<inventory::ManifestBody>(200, "With its bytes."),
-        of_reference(Endpoint::new(
-            Method::DELETE,
-            "/api/v1/nodes/{name}/manifest",
-            CHANGE,
-            "Delete a tag or manifest from a node's storage",
-            node::delete_manifest,
-        ))
-        .gives::<inventory::Deleted>(200, "What is gone."),
-        Endpoint::new(
-            Method::DELETE,
-            "/api/v1/nodes/{name}/repository",
-            CHANGE,
-            "Delete a repository from a node's storage",
-            node::delete_repository,
-        )
-        .query::<RepositoryName>("repository", "Which.")
-        .required()
-        .gives::<inventory::Deleted>(200, "What is gone."),
-        Endpoint::new(
-            Method::GET,
-            "/api/v1/nodes/{name}/holds",
-            READ,
-            "What a node holds of a reference",
-            node::holds,
-        )
-        .query::<RepositoryName>(
-            "repository",
-            "Where; a digest is looked for in all without.",
-        )
-        .query::<Reference>("reference", "Tag or digest.")
-        .required()
-        .gives::<inventory::Holding>(200, "What is there."),
-    ];
-    rows.into_iter()
-        .map(|row| row.segment::<NodeName>("name"))
-        .collect()
-}
-
-fn of_reference(endpoint: Endpoint) -> Endpoint {
-    endpoint
-        .query::<RepositoryName>("repository", "Where.")
-        .required()
-        .query::<Reference>("reference", "Tag or digest.")
-        .required()
 }
 
 fn operations() -> Vec<Endpoint> {
