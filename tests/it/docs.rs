@@ -37,6 +37,15 @@ fn code(path: &str) -> String {
     text[..end].to_owned()
 }
 
+/// The sources of a crate whose paths are wanted.
+fn sources(name: &str, wanted: impl Fn(&str) -> bool) -> Vec<String> {
+    let tree = tests::source::Tree::workspace();
+    let found = tree.crates.into_iter().find(|each| each.name == name);
+    let files = found.expect("a crate").files.into_iter();
+    let paths = files.map(|file| file.path).filter(|path| wanted(path));
+    paths.collect()
+}
+
 fn names<S: ToString>(list: impl IntoIterator<Item = S>) -> Names {
     list.into_iter().map(|name| name.to_string()).collect()
 }
@@ -128,7 +137,8 @@ fn no_document_dashboard_or_alert_names_a_metric_that_is_not_there() {
 
 #[test]
 fn every_path_of_the_api_is_documented_and_no_other_is() {
-    let real = routes(&code("control/src/http/table.rs"));
+    let table = sources("control", |path| path.starts_with("control/src/http/table"));
+    let real: Names = table.iter().flat_map(|path| routes(&code(path))).collect();
     assert!(real.len() > 30, "{real:?}");
     let control_plane = read("docs/control-plane.md");
     let rows = rows(below(&control_plane, "## The API"));
@@ -154,12 +164,9 @@ fn every_reason_not_to_be_let_in_and_every_kind_of_event_is_documented() {
         &names(real.map(wire::not_admitted::NotAdmitted::as_str)),
     );
     let kinds = quoted(below(&control_plane, "### Events"));
-    let tree = tests::source::Tree::workspace();
-    let control = tree.crates.iter().find(|each| each.name == "control");
-    let files = control.expect("a crate").files.iter();
-    let told: Names = files
-        .filter(|file| !file.path.contains("test"))
-        .flat_map(|file| kinds_of_events(&code(&file.path)))
+    let told: Names = sources("control", |path| !path.contains("test"))
+        .iter()
+        .flat_map(|path| kinds_of_events(&code(path)))
         .collect();
     assert!(told.len() > 3, "{told:?}");
     let missing: Vec<_> = told.difference(&kinds).collect();
