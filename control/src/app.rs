@@ -34,6 +34,7 @@ use crate::{
 mod asking;
 mod keys;
 mod listen;
+mod lock;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -54,6 +55,16 @@ pub enum Error {
         path: String,
         /// Why.
         source: io::Error,
+    },
+    /// Another control plane runs on it.
+    #[error(
+        "{path} is used by another process (pid {holder}): end that one, or use another --data-dir"
+    )]
+    InUse {
+        /// Where.
+        path: String,
+        /// Whose it is, as its file says.
+        holder: String,
     },
     /// The seal's key cannot be had.
     #[error(transparent)]
@@ -93,6 +104,7 @@ pub struct Running {
     admin_token: Secret,
     draining: Arc<AtomicBool>,
     tasks: Owners,
+    _lock: lock::Lock,
 }
 
 /// Who owns which tasks: drained in this order.
@@ -122,7 +134,9 @@ async fn build(config: Config, clock: Clock, rest: &Tasks) -> Result<Running, Er
         nodes: rest.child("nodes"),
         rest: rest.clone(),
     };
-    keys::directory(&config.data_dir.join(state::DIRECTORY))?;
+    let directory = config.data_dir.join(state::DIRECTORY);
+    keys::directory(&directory)?;
+    let lock = lock::take(&directory)?;
     let admin_token = admin_token::open(&config.data_dir)?;
     let state = state::open(&config, &clock, rest).await?;
     let keys = keys::open(&config, &state, &clock).await?;
@@ -189,6 +203,7 @@ async fn build(config: Config, clock: Clock, rest: &Tasks) -> Result<Running, Er
         admin_token,
         draining,
         tasks,
+        _lock: lock,
     })
 }
 
