@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use wire::digest::Digest;
 
 use crate::canary::files_below;
-use crate::regmesh::{Regmesh, verify};
+use crate::regmesh::{CONTROL, Regmesh, verify};
 use crate::{Hook, Origin};
 
 /// The lab's only node.
@@ -112,6 +112,7 @@ impl Lab {
         );
         let mut command = wrapper.to_vec();
         command.extend([self.program, "up", &topology, "--data-dir", &data]);
+        command.extend(CONTROL);
         command.extend(self.more.iter().map(String::as_str));
         Regmesh::start(&command).await
     }

@@ -17,6 +17,15 @@ use crate::process::Process;
 /// Hashing everything takes its time on a busy machine.
 const VERIFY: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(5);
+/// Where the control plane of an `up` listens: tests run side by side, and its usual addresses are for one of them only.
+pub(crate) const CONTROL: [&str; 6] = [
+    "--api",
+    "127.0.0.1:0",
+    "--node-service",
+    "127.0.0.1:0",
+    "--control-admin",
+    "127.0.0.1:0",
+];
 
 /// A serving process and its nodes. Killed when dropped.
 pub struct Regmesh {
@@ -28,6 +37,7 @@ impl Regmesh {
     /// `regmesh up TOPOLOGY --data-dir DATA`, ready.
     pub async fn up(program: &str, topology: &Path, data: &Path, more: &[&str]) -> Result<Self> {
         let mut args = vec![program, "up", text(topology), "--data-dir", text(data)];
+        args.extend(CONTROL);
         args.extend(more);
         Self::start(&args).await
     }
