@@ -1,18 +1,23 @@
 //! The difference between two topologies, one line for each thing that is added, changed or removed, per node and rule.
 //!
 //! Things are compared as they would be written (`slice` writes them), so a change of a default that means the same is none,
-//! and a changed label that moves a rule to another node shows as what it does to each node.
+//! and a changed label that moves a rule to another node shows as what it does to each node. A rule is written once for all nodes that
+//! share it: a thousand rules on a thousand nodes are a million lines, and must not be a million documents.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    sync::Arc,
+};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use wire::{assignment::Assignment, pattern::Pattern};
+use wire::{assignment::Assignment, name::NodeName, pattern::Pattern};
 
 use crate::{
     document::{Selector, value::OneOrMany},
-    model::Topology,
+    model::{Rule, Topology},
     slice,
 };
 
@@ -61,6 +66,13 @@ pub struct Difference {
 /// when both mean the same.
 #[must_use]
 pub fn between(old: Option<&Topology>, new: &Topology) -> Vec<Change> {
+    let mut changes = Vec::new();
+    each(old, new, |change| changes.push(change));
+    changes
+}
+
+/// [`between`], one after the other, for who keeps less of each.
+pub fn each(old: Option<&Topology>, new: &Topology, mut take: impl FnMut(Change)) {
     let before = old.map(things).unwrap_or_default();
     let after = things(new);
     let mut changes = Vec::new();
@@ -78,16 +90,15 @@ pub fn between(old: Option<&Topology>, new: &Topology) -> Vec<Change> {
         }
     }
     changes.sort_by_key(|(subject, ..)| *subject);
-    changes
-        .into_iter()
-        .map(|(subject, kind, before, after)| Change {
+    for (subject, kind, before, after) in changes {
+        take(Change {
             kind,
             what: subject.what,
-            name: subject.name.clone(),
-            node: subject.node.clone(),
-            keys: differences(kind, before, after),
-        })
-        .collect()
+            name: subject.name.to_string(),
+            node: subject.node.as_ref().map(ToString::to_string),
+            keys: differences(kind, before.map(Arc::as_ref), after.map(Arc::as_ref)),
+        });
+    }
 }
 
 impl fmt::Display for Change {
@@ -130,40 +141,47 @@ fn plain(value: &Value) -> String {
 struct Subject {
     /// Things of the mesh come after what is in force on nodes.
     mesh_wide: bool,
-    node: Option<String>,
+    node: Option<NodeName>,
     rank: u8,
     what: &'static str,
-    name: String,
+    name: Arc<str>,
 }
 
-type Things = BTreeMap<Subject, Map<String, Value>>;
+/// Everything, as it would be written.
+type Things = BTreeMap<Subject, Arc<Map<String, Value>>>;
+
+/// Rules that were written already, by where they are: nodes share them.
+type Written = HashMap<*const Rule, (Arc<str>, Arc<Map<String, Value>>)>;
 
 fn things(topology: &Topology) -> Things {
-    let mut things = Things::new();
+    let (mut things, mut written) = (Things::new(), Written::new());
     let nowhere = || Selector::Names(OneOrMany::Many(Vec::new()));
     for (name, node) in &topology.nodes {
-        let on = Some(name.to_string());
-        let subject = |rank, what, name: String| Subject {
+        let subject = |rank, what, of: Arc<str>| Subject {
             mesh_wide: false,
-            node: on.clone(),
+            node: Some(name.clone()),
             rank,
             what,
-            name,
+            name: of,
         };
-        things.insert(
-            subject(0, "node", name.to_string()),
-            keys(&slice::node(node)),
-        );
+        let own = Arc::new(keys(&slice::node(node)));
+        things.insert(subject(0, "node", name.as_str().into()), own);
         for rule in &node.rules {
-            let own = without_on(keys(&slice::rule(rule, nowhere())));
-            things.insert(subject(1, "rule", rule.name.to_string()), own);
+            let (name, own) = written.entry(Arc::as_ptr(rule)).or_insert_with(|| {
+                let own = without_on(keys(&slice::rule(rule, nowhere())));
+                (rule.name.as_str().into(), Arc::new(own))
+            });
+            things.insert(subject(1, "rule", Arc::clone(name)), Arc::clone(own));
         }
         for given in &node.access {
-            things.insert(subject(2, "access", assignment(given)), Map::new());
+            things.insert(
+                subject(2, "access", assignment(given).into()),
+                Arc::default(),
+            );
         }
         for webhook in &node.webhooks {
-            let own = without_on(keys(&slice::webhook(webhook, nowhere())));
-            things.insert(subject(3, "webhook", webhook.name.to_string()), own);
+            let own = Arc::new(without_on(keys(&slice::webhook(webhook, nowhere()))));
+            things.insert(subject(3, "webhook", webhook.name.as_str().into()), own);
         }
     }
     mesh_wide(topology, &mut things);
@@ -177,9 +195,9 @@ fn mesh_wide(topology: &Topology, things: &mut Things) {
             node: None,
             rank,
             what,
-            name,
+            name: name.into(),
         };
-        things.insert(subject, own);
+        things.insert(subject, Arc::new(own));
     };
     if let Some(control) = &topology.control {
         add(

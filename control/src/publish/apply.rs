@@ -25,11 +25,12 @@ pub(super) fn apply(
     let mut document = loaded.document;
     document.version = Some(At::made(1));
     let removal = Removal::of(&current.document, &document);
-    let changes = change::between(old, &loaded.topology);
+    let mut changes = Vec::new();
+    change::each(old, &loaded.topology, |change| changes.push(line(&change)));
     let mut answer = Applied {
         generation: current.generation(),
         published: false,
-        changes: changes.iter().map(line).collect(),
+        changes,
         warnings: loaded.warnings.iter().map(Into::into).collect(),
         needs_prune: removal.needs_prune(),
     };

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     model::{
         Rule, SharedRule,
-        rule::{Authentication, Origin, UpstreamRef},
+        rule::{Authentication, Origin, Source, UpstreamRef},
     },
     problem::Findings,
     source,
@@ -81,7 +81,7 @@ fn rule(draft: &Draft<'_>, instance: &Instance, origins: Arc<[Origin]>) -> Optio
     };
     Some(Rule {
         name: draft.name.clone()?,
-        source: instance.source.clone(),
+        source: Source::clone(&instance.source),
         target: instance.target.clone(),
         authentication,
         freshness: behaviour.freshness.clone(),

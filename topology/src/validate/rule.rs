@@ -1,7 +1,10 @@
 //! `rules`: each parsed once (`Draft`), an instance on each of its nodes, and what must hold between a rule, its upstream and
 //! whatever it authenticates with.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use wire::{
     name::{CredentialName, IdentityName, NodeName, RuleName},
@@ -58,7 +61,8 @@ impl Draft<'_> {
 pub(super) struct Instance {
     pub(super) draft: usize,
     pub(super) node: NodeName,
-    pub(super) source: Source,
+    /// Shared by the nodes on which it is the same.
+    pub(super) source: Arc<Source>,
     pub(super) target: Pattern,
 }
 
@@ -118,34 +122,36 @@ impl<'d> Rules<'d> {
                 }
                 Upstream::Parent => None,
             });
+        let parsed = draft.source.as_ref().zip(draft.target.as_ref());
+        let shared = parsed.map(|(written, target)| {
+            let fixed = fixed.map(|upstream| from(upstream, written));
+            (written, target, Arc::from(target.to_string()), fixed)
+        });
         for node in &draft.on {
-            let Some((written, target)) = draft.source.as_ref().zip(draft.target.as_ref()) else {
+            let Some((written, target, text, fixed)) = &shared else {
                 break;
             };
-            let upstream = if written.upstream == Upstream::Parent {
+            let source = if written.upstream == Upstream::Parent {
                 let parent = mesh.nodes.get(node).and_then(|n| n.parent.clone());
                 let declares = mesh.document.nodes.get(node.as_str());
                 if declares.is_some_and(|section| section.parent.is_none()) {
                     orphans.push(node.clone());
                 }
-                parent.map(UpstreamRef::Node)
+                parent.map(|parent| from(UpstreamRef::Node(parent), written))
             } else {
                 fixed.clone()
             };
-            let Some(upstream) = upstream else { continue };
+            let Some(source) = source else { continue };
             let index = self.by_node.entry(node.clone()).or_default();
             let instance = self.instances.len();
-            if let Some(first) = index.insert(target, instance) {
+            if let Some(first) = index.insert(text, instance) {
                 self.same_target.push((first, instance));
             }
             self.instances.push(Instance {
                 draft: number,
                 node: node.clone(),
-                source: Source {
-                    upstream,
-                    repositories: written.repositories.clone(),
-                },
-                target: target.clone(),
+                source,
+                target: (*target).clone(),
             });
         }
         if let Some(message) = several(&orphans, |node| format!("`{node}` has no parent")) {
@@ -156,6 +162,13 @@ impl<'d> Rules<'d> {
         }
         self.drafts.push(draft);
     }
+}
+
+fn from(upstream: UpstreamRef, written: &Written) -> Arc<Source> {
+    Arc::new(Source {
+        upstream,
+        repositories: written.repositories.clone(),
+    })
 }
 
 /// One message for a problem that the same rule has on several nodes.

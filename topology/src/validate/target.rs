@@ -2,7 +2,11 @@
 //!
 //! Everything is a lookup by path, so that ten thousand rules cost ten thousand short walks and not their square.
 
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashSet},
+    ops::Bound,
+    sync::Arc,
+};
 
 use wire::pattern::Pattern;
 
@@ -12,23 +16,23 @@ use crate::problem::{Code, Finding, Findings};
 /// Rule instances by target. Of several with one target the first stays.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    by_target: BTreeMap<String, usize>,
+    /// A rule's target is one text, on however many nodes it is in force.
+    by_target: BTreeMap<Arc<str>, usize>,
 }
 
 impl Index {
-    /// Puts an instance in; gives the one that has this target already.
-    pub(super) fn insert(&mut self, target: &Pattern, instance: usize) -> Option<usize> {
-        let key = target.to_string();
-        if let Some(first) = self.by_target.get(&key) {
+    /// Puts an instance in by the text of its target; gives the one that has this target already.
+    pub(super) fn insert(&mut self, target: &Arc<str>, instance: usize) -> Option<usize> {
+        if let Some(first) = self.by_target.get(target) {
             return Some(*first);
         }
-        self.by_target.insert(key, instance);
+        self.by_target.insert(Arc::clone(target), instance);
         None
     }
 
     /// The instance that answers for everything that `pattern` covers: itself, else the nearest wildcard around it.
     pub(super) fn covering(&self, pattern: &Pattern) -> Option<usize> {
-        if let Some(own) = self.by_target.get(&pattern.to_string()) {
+        if let Some(own) = self.by_target.get(pattern.to_string().as_str()) {
             return Some(*own);
         }
         self.around(pattern).next()
@@ -44,7 +48,7 @@ impl Index {
         let keys = parents.skip(1).map(|up| format!("{up}/*"));
         let all = path.map(|_| "*".to_owned());
         keys.chain(all)
-            .filter_map(|key| self.by_target.get(&key).copied())
+            .filter_map(|key| self.by_target.get(key.as_str()).copied())
     }
 
     /// The instances whose targets are inside a wildcard, without one of the same target.
@@ -53,11 +57,18 @@ impl Index {
             Pattern::Exact(_) => return Vec::new(),
             Pattern::All => self.by_target.range::<str, _>(..),
             // '0' is the character after '/', so this is every name that begins with the path and a slash.
-            Pattern::Below(path) => self.by_target.range(format!("{path}/")..format!("{path}0")),
+            Pattern::Below(path) => {
+                let (first, end) = (format!("{path}/"), format!("{path}0"));
+                let range = (
+                    Bound::Included(first.as_str()),
+                    Bound::Excluded(end.as_str()),
+                );
+                self.by_target.range::<str, _>(range)
+            }
         };
         let own = pattern.to_string();
         range
-            .filter(|(key, _)| **key != own)
+            .filter(|(key, _)| ***key != *own)
             .map(|(_, instance)| *instance)
             .collect()
     }
