@@ -3,13 +3,7 @@
 //! The nodes join over loopback with tokens, as they would from other machines, so that everything people do to a mesh works on this
 //! one too. What is published starts nodes that are new and drains those that are gone; the others change while they serve.
 
-use std::{
-    collections::BTreeMap,
-    net::{SocketAddr, TcpListener},
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use control::{app as control_plane, config};
@@ -64,20 +58,7 @@ impl Mesh {
         clock: Clock,
         tasks: &Tasks,
     ) -> anyhow::Result<Self> {
-        let of_control = config::Config {
-            data_dir: config.data_dir.clone(),
-            api: address(config.api, config::API)?,
-            node_service: address(config.node_service, config::NODE_SERVICE)?,
-            operational: address(config.operational, config::OPERATIONAL)?,
-            advertise: None,
-            store: None,
-            seal_key: None,
-            tls: None,
-            settings: config::Settings::default(),
-        };
-        let control = control_plane::start(of_control, clock.clone(), tasks)
-            .await
-            .context("the control plane cannot start")?;
+        let control = start_control(&config, &clock, tasks).await?;
         let mut mesh = Self {
             config,
             control,
@@ -252,14 +233,48 @@ impl Mesh {
     }
 }
 
-/// The address that was named; else the default one, or any where that is taken by somebody else.
-fn address(named: Option<SocketAddr>, default: &str) -> anyhow::Result<SocketAddr> {
-    if let Some(named) = named {
-        return Ok(named);
-    }
-    let default: SocketAddr = default.parse()?;
-    match TcpListener::bind(default) {
-        Ok(_) => Ok(default),
-        Err(_) => Ok(SocketAddr::new(default.ip(), 0)),
+/// Starts the control plane; where a default address is taken by somebody else, on any port instead.
+async fn start_control(
+    config: &Config,
+    clock: &Clock,
+    tasks: &Tasks,
+) -> anyhow::Result<control_plane::Running> {
+    let [api, node_service, operational] = [
+        (config.api, config::API),
+        (config.node_service, config::NODE_SERVICE),
+        (config.operational, config::OPERATIONAL),
+    ]
+    .map(|(named, default)| match named {
+        Some(named) => Ok((named, true)),
+        None => default.parse().map(|default: SocketAddr| (default, false)),
+    });
+    let mut addresses = [api?, node_service?, operational?];
+    loop {
+        let of_control = config::Config {
+            data_dir: config.data_dir.clone(),
+            api: addresses[0].0,
+            node_service: addresses[1].0,
+            operational: addresses[2].0,
+            advertise: None,
+            store: None,
+            seal_key: None,
+            tls: None,
+            settings: config::Settings::default(),
+        };
+        let error = match control_plane::start(of_control, clock.clone(), tasks).await {
+            Ok(running) => return Ok(running),
+            Err(error) => error,
+        };
+        let mut taken = None;
+        if let control_plane::Error::Listen { address, source } = &error
+            && source.kind() == io::ErrorKind::AddrInUse
+        {
+            let mut all = addresses.iter_mut();
+            taken = all.find(|(tried, named)| tried == address && !named && tried.port() != 0);
+        }
+        let Some((address, _)) = taken else {
+            return Err(anyhow::Error::new(error).context("the control plane cannot start"));
+        };
+        address.set_port(0);
     }
 }

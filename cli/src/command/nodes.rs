@@ -82,7 +82,7 @@ pub async fn run(nodes: Nodes, global: &Global) -> anyhow::Result<Exit> {
             output::words(
                 global,
                 &format!(
-                    "for node {}, until {}, {}; start it with: regmesh node --join TOKEN",
+                    "for node {}, until {}, {}; start it with: REGMESH_JOIN_TOKEN=… regmesh node, or regmesh node --join-file FILE",
                     token.node,
                     token.expires_at,
                     if token.uses == 1 {

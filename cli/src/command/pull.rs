@@ -9,6 +9,7 @@ use wire::{
     api::pull::{Content, NodeRequest, Platforms, Progress, Request, State},
     digest::Digest,
     platform::Platform,
+    reference::Reference,
 };
 
 use crate::{
@@ -103,9 +104,11 @@ fn text(progress: &Progress) -> String {
         .filter(|content| content.stored)
         .count();
     let bytes = progress.contents.iter().map(|content| content.done).sum();
-    let digest = progress
-        .digest
-        .as_ref()
+    let (separator, digest) = match &progress.request.reference {
+        Reference::Digest(_) => ('@', None),
+        Reference::Tag(_) => (':', progress.digest.as_ref()),
+    };
+    let digest = digest
         .map(|digest| format!(" {digest}"))
         .unwrap_or_default();
     let word = match progress.state {
@@ -115,7 +118,7 @@ fn text(progress: &Progress) -> String {
         State::Failed => "failed",
     };
     format!(
-        "{}/{}:{}{digest} {word}: {stored} of {} contents, {}",
+        "{}/{}{separator}{}{digest} {word}: {stored} of {} contents, {}",
         progress.node,
         progress.request.repository,
         progress.request.reference,

@@ -10,6 +10,7 @@ use node::settings::Settings;
 use runtime::{clock::Clock, tasks::Tasks};
 use serde::Serialize;
 use topology::model::Topology;
+use wire::name::NodeName;
 
 use crate::{
     args::{self, Format},
@@ -139,9 +140,12 @@ pub fn settings(serve: &args::Serve) -> anyhow::Result<Settings> {
 
 fn announce(mesh: &Mesh, up: &args::Up, global: &args::Global) -> anyhow::Result<()> {
     let topology = mesh.topology();
-    let started: Vec<Started> = mesh
-        .nodes()
-        .iter()
+    let nodes = mesh.nodes();
+    let order = depth_first(&topology);
+    let mut nodes: Vec<_> = nodes.iter().collect();
+    nodes.sort_by_key(|node| order.iter().position(|name| name == node.name()));
+    let started: Vec<Started> = nodes
+        .into_iter()
         .map(|node| Started {
             name: node.name().to_string(),
             tier: topology.tier(node.name()),
@@ -171,6 +175,25 @@ fn announce(mesh: &Mesh, up: &args::Up, global: &args::Global) -> anyhow::Result
         }
     }
     Ok(())
+}
+
+/// The nodes of a topology, each parent before its children.
+fn depth_first(topology: &Topology) -> Vec<NodeName> {
+    let children = |parent: Option<&NodeName>| {
+        let all = topology.nodes.values();
+        let of_parent = all.filter(|node| node.parent.as_ref() == parent);
+        of_parent.map(|node| node.name.clone()).collect::<Vec<_>>()
+    };
+    let mut order = Vec::new();
+    let mut open = children(None);
+    open.reverse();
+    while let Some(name) = open.pop() {
+        let mut below = children(Some(&name));
+        below.reverse();
+        open.extend(below);
+        order.push(name);
+    }
+    order
 }
 
 fn line(node: &Started) -> String {

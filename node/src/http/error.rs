@@ -14,7 +14,7 @@ use wire::{
     route::RouteError,
 };
 
-use super::header::{FAILED, set};
+use super::header::{FAILED, RECALLED, set};
 use crate::{registry, store};
 
 /// The status of an error.
@@ -66,6 +66,9 @@ pub(super) fn response(error: &registry::Error, node: &NodeName, id: &str) -> Re
         }
         None if status.is_server_error() => set(headers, FAILED, node.as_str()),
         None => {}
+    }
+    if let registry::Error::Recalled { digest, .. } = error {
+        set(headers, RECALLED, digest.as_str());
     }
     if let registry::Error::FilledByRule { .. } = error {
         headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, DELETE"));

@@ -28,6 +28,8 @@ pub(super) const OCI_FILTERS_APPLIED: HeaderName = HeaderName::from_static("oci-
 pub(super) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 /// Says which node failed, so that the tier below does not try again what was tried next to the fault.
 pub(super) const FAILED: HeaderName = HeaderName::from_static("x-regmesh-failed");
+/// What was recalled, on the refusal of it or of what contains it: so that a node below does not think it lost a right.
+pub(super) const RECALLED: HeaderName = HeaderName::from_static("x-regmesh-recalled");
 /// The request's id, as in log and errors.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 

@@ -23,6 +23,8 @@ pub(super) struct Refusing {
     pub(super) retry_after: Option<Duration>,
     /// The node that says it failed, in the answer of another node.
     pub(super) failed: Option<String>,
+    /// Whether a node refuses it because it was recalled.
+    pub(super) recalled: bool,
     /// Whether it says that the token lacks rights.
     pub(super) insufficient_scope: bool,
     /// Whether it came from where a redirect led.
@@ -50,6 +52,8 @@ pub(super) fn error(refusing: &Refusing, profile: &Profile, upstream: &str) -> E
             Error::denied(format!("{detail} (not allowed, or it does not exist)"))
         }
         401 => Error::new(Kind::Denied, Refusal::UpstreamUnauthorized, detail),
+        // Nobody lost a right: it is not to be had there any more, and this node learns of the recall by itself.
+        403 if refusing.recalled => Error::gone(detail),
         403 | 451 => Error::denied(detail),
         404 | 410 => Error::gone(detail),
         429 => Error::rate_limited(refusing.retry_after, detail),
@@ -169,6 +173,10 @@ mod tests {
             failed: Some("dev".into()),
             ..of(502)
         };
+        let recalled = Refusing {
+            recalled: true,
+            ..of(403)
+        };
         let elsewhere = |status| Refusing {
             elsewhere: true,
             ..of(status)
@@ -178,6 +186,7 @@ mod tests {
             (scope, &plain, Kind::Denied, UpstreamDenied),
             (of(401), &hub(), Kind::Denied, UpstreamDenied),
             (of(403), &plain, Kind::Denied, UpstreamDenied),
+            (recalled, &plain, Kind::Gone, UpstreamNotFound),
             (of(404), &plain, Kind::Gone, UpstreamNotFound),
             (of(410), &plain, Kind::Gone, UpstreamNotFound),
             (of(429), &plain, away, UpstreamRateLimited),

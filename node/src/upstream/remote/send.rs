@@ -36,6 +36,8 @@ use crate::{
 
 /// Says which node failed; see `http/header.rs`.
 pub(super) const FAILED: HeaderName = HeaderName::from_static("x-regmesh-failed");
+/// By which a node says that it refuses what was recalled, and not whoever asks; also on HEAD, which has no body to say it in.
+pub(super) const RECALLED: HeaderName = HeaderName::from_static("x-regmesh-recalled");
 /// Requests to the registry for one question.
 const MAX_REQUESTS: u32 = 3;
 
@@ -256,6 +258,7 @@ impl Remote {
         let wait = answer.header(header::RETRY_AFTER);
         let wait = wait.and_then(|value| retry_after::parse(value, self.parts.clock.wall_ms()));
         let failed = answer.header(FAILED).map(oci_error::clean);
+        let recalled = answer.header(RECALLED).is_some();
         let challenges = answer.challenges();
         let insufficient_scope = challenges.iter().any(Challenge::is_insufficient_scope);
         let (status, elsewhere) = (answer.status().as_u16(), answer.elsewhere);
@@ -266,6 +269,7 @@ impl Remote {
             said: said(&body, shown),
             retry_after: wait,
             failed,
+            recalled,
             insufficient_scope,
             elsewhere,
         };
