@@ -36,6 +36,17 @@ impl Running {
         assert!(self.tasks.drain(LIMIT).await);
     }
 
+    /// A record of now: the collector of the running store may take an old one that nothing links at any moment.
+    fn stored_now(&self, digest: Digest) -> BlobRecord {
+        let now = self.store.now();
+        BlobRecord {
+            digest,
+            size: 4,
+            stored_at: now,
+            verified_at: now,
+        }
+    }
+
     async fn put_value(&self, key: &str) {
         let put = Op::PutValue(key.to_owned(), Some(vec![1]));
         self.store.metadata().commit(vec![put]).await.unwrap();
@@ -122,13 +133,7 @@ async fn a_record_without_its_file_is_taken_away_when_it_is_met() {
     let running = start(dir.path().to_owned()).await.unwrap();
     let store = &running.store;
     let digest = Digest::sha256(b"gone");
-    let record = BlobRecord {
-        digest: digest.clone(),
-        size: 4,
-        stored_at: WallTime(1),
-        verified_at: WallTime(1),
-    };
-    let put = Op::PutBlob(record);
+    let put = Op::PutBlob(running.stored_now(digest.clone()));
     store.metadata().commit(vec![put.clone()]).await.unwrap();
     let held = store.hold(&digest);
     assert!(store.blobs().open(&digest).await.unwrap().is_none());
@@ -149,13 +154,7 @@ async fn filled_store(dir: &TempDir) {
             .await;
     }
     let stored = conformance::store(running.store.blobs().as_ref(), b"kept").await;
-    let record = BlobRecord {
-        digest: stored,
-        size: 4,
-        stored_at: WallTime(1),
-        verified_at: WallTime(1),
-    };
-    let put = vec![Op::PutBlob(record)];
+    let put = vec![Op::PutBlob(running.stored_now(stored))];
     running.store.metadata().commit(put).await.unwrap();
     running.stop().await;
 }
@@ -247,14 +246,7 @@ async fn a_store_that_failed_heals_by_itself() {
 async fn what_a_killed_node_left_is_verified_as_it_is() {
     let (dir, copy) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let running = start(dir.path().to_owned()).await.unwrap();
-    // Of now: the collector of the running store may take an old one that nothing links at any moment.
-    let now = running.store.now();
-    let record = BlobRecord {
-        digest: Digest::sha256(b"lost"),
-        size: 4,
-        stored_at: now,
-        verified_at: now,
-    };
+    let record = running.stored_now(Digest::sha256(b"lost"));
     let put = vec![Op::PutBlob(record)];
     running.store.metadata().commit(put).await.unwrap();
     for entry in fs::read_dir(dir.path()).unwrap() {
