@@ -22,7 +22,7 @@ use crate::{
     distribute::{self, Distribute},
     enrol::{self, Enrol},
     grpc,
-    http::{self, Api},
+    http::Api,
     metric::Metrics,
     publish::{self, Publisher},
     seal,
@@ -189,7 +189,7 @@ async fn build(config: Config, clock: Clock, rest: &Tasks) -> Result<Running, Er
     let operational = listen::operational(&api, registry, &draining);
     let node_service = socket.local_addr();
     let service = grpc::service(Arc::clone(&enrol), distribute.clone(), clock.clone());
-    let addresses = listen::open(&config, &tasks, http::router(api), operational, &clock).await?;
+    let addresses = listen::open(&config, &tasks, api, operational, &clock).await?;
     socket.serve(service, &tasks.nodes);
     Ok(Running {
         addresses: listen::Addresses {

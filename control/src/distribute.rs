@@ -16,13 +16,8 @@ use arc_swap::ArcSwapOption;
 use identity::certificate::Shown;
 use runtime::{Clock, Tasks};
 use tokio::sync::{mpsc, watch};
-use tonic::{Status, Streaming};
 use wire::{
-    api::event,
-    generation::Generation,
-    name::NodeName,
-    node_service::{FromNode, Hello, ToNode},
-    time::WallTime,
+    api::event, generation::Generation, name::NodeName, node_service::Hello, time::WallTime,
 };
 
 use crate::{
@@ -48,7 +43,7 @@ mod tests;
 use ahead::Mark;
 use elsewhere::Elsewhere;
 use journal::Journal;
-use link::Link;
+use link::{Incoming, Link, Outgoing};
 use registry::Live;
 use slices::Slices;
 use stream::Stream;
@@ -195,8 +190,8 @@ impl Distribute {
         &self,
         (shown, node): (Shown, NodeName),
         hello: Hello,
-        incoming: Streaming<FromNode>,
-        outgoing: mpsc::Sender<Result<ToNode, Status>>,
+        incoming: Incoming,
+        outgoing: Outgoing,
     ) {
         let (orders, receiver) = mpsc::channel(ORDERS);
         let held = Generation(hello.generation);

@@ -25,7 +25,9 @@ use crate::{
 
 mod connect;
 mod enrol;
-pub(crate) mod status;
+mod status;
+#[cfg(test)]
+pub(crate) mod test_node;
 
 /// What a node may send in one message: a report of a node with very many rules.
 const MAX_RECEIVED: usize = 8 << 20;

@@ -8,7 +8,6 @@ use std::{
     },
 };
 
-use axum::Router;
 use runtime::{Clock, listener, metric::Registry, operational::Operational, tls};
 use wire::api::mesh::{Health, MeshStatus};
 
@@ -17,7 +16,7 @@ use crate::{
     ca::{Ca, Signer},
     config::Config,
     grpc,
-    http::Api,
+    http::{self, Api},
     status,
 };
 
@@ -59,7 +58,7 @@ pub(super) fn advertised(config: &Config, bound: SocketAddr) -> String {
 pub(super) async fn open(
     config: &Config,
     tasks: &Owners,
-    api: Router,
+    api: Arc<Api>,
     operational: Operational,
     clock: &Clock,
 ) -> Result<Addresses, Error> {
@@ -81,7 +80,7 @@ pub(super) async fn open(
         node_service: config.node_service,
         operational: pages.local_addr(),
     };
-    rim.serve(api, &tasks.api);
+    rim.serve(http::router(api), &tasks.api);
     // It outlives the API, so that a draining control plane can be watched.
     pages.serve(operational.router(), &tasks.rest.child("operational"));
     Ok(addresses)

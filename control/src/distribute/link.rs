@@ -9,10 +9,10 @@ use std::{
     time::Duration,
 };
 
+use futures_util::{StreamExt, stream::BoxStream};
 use identity::certificate::Shown;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
-use tonic::{Status, Streaming};
 use wire::{
     api::{ask::Answer, problem::Problem},
     name::NodeName,
@@ -22,14 +22,15 @@ use wire::{
 };
 
 use super::{Inner, stream::Stream};
+use crate::report::Seen;
 
+mod farewell;
 mod heard;
-use crate::{grpc::status, report::Seen};
+
+pub(crate) use farewell::{End, Farewell};
 
 /// Messages that wait to be sent, at most; heartbeats and confirmations beyond are left out, questions are refused.
 const OUTGOING: usize = 64;
-/// To every node when this process ends.
-const LEAVING: &str = "this control plane is going away: connect again";
 /// How long a farewell may take to leave.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -54,7 +55,11 @@ pub(crate) enum Order {
     Replaced,
 }
 
-pub(super) type Outgoing = mpsc::Sender<Result<ToNode, Status>>;
+/// What a node says, until it goes.
+pub(crate) type Incoming = BoxStream<'static, FromNode>;
+
+/// What is sent to a node; after a farewell nothing more.
+pub(crate) type Outgoing = mpsc::Sender<Result<ToNode, Farewell>>;
 
 /// A stream that was admitted.
 pub(super) struct Link {
@@ -62,7 +67,7 @@ pub(super) struct Link {
     pub(super) node: NodeName,
     pub(super) instance: String,
     pub(super) shown: Shown,
-    pub(super) incoming: Streaming<FromNode>,
+    pub(super) incoming: Incoming,
     pub(super) outgoing: Outgoing,
     pub(super) orders: mpsc::Receiver<Order>,
     pub(super) own_orders: mpsc::Sender<Order>,
@@ -72,14 +77,6 @@ pub(super) struct Link {
     pub(super) queue: VecDeque<to_node::Kind>,
     pub(super) asked: HashMap<u64, oneshot::Sender<Result<Answer, Problem>>>,
     pub(super) written: Instant,
-}
-
-/// Why a stream ends.
-pub(super) enum End {
-    /// The node went, or cannot be reached.
-    Gone,
-    /// We end it, and say so.
-    Told(Status),
 }
 
 impl Link {
@@ -97,7 +94,7 @@ impl Link {
             // What is ours to decide comes before what the node says, or a flood of messages would outlive a revocation.
             let step = tokio::select! {
                 biased;
-                () = token.cancelled() => Err(End::Told(Status::unavailable(LEAVING))),
+                () = token.cancelled() => Err(End::Told(Farewell::Leaving)),
                 changed = self.wake.changed() => changed.map_err(|_| End::Gone).and_then(|()| self.look_again()),
                 () = &mut tick => {
                     tick = Box::pin(clock.sleep(self.inner.rhythm.heartbeat));
@@ -112,7 +109,7 @@ impl Link {
                         Ok(())
                     }
                 },
-                message = self.incoming.message() => self.take(message),
+                message = self.incoming.next() => message.ok_or(End::Gone).and_then(|message| self.take(message)),
             };
             if let Err(end) = step {
                 break end;
@@ -193,11 +190,7 @@ impl Link {
             Order::Reported(sequence) => {
                 self.enqueue(to_node::Kind::Reported(Reported { sequence }))
             }
-            Order::Replaced => {
-                return Err(End::Told(Status::aborted(
-                    "this instance opened another stream",
-                )));
-            }
+            Order::Replaced => return Err(End::Told(Farewell::Replaced)),
         }
         Ok(())
     }
@@ -240,7 +233,7 @@ impl Link {
         self.inner
             .enrol
             .standing(&self.shown, &self.node, &self.instance)
-            .map_err(|refused| End::Told(status::refused(&refused)))?;
+            .map_err(|refused| End::Told(Farewell::Refused(refused)))?;
         let ahead = self.inner.is_ahead(self.stream.held, self.seen.confirmed);
         if self.seen.ahead && self.stream.set_ahead(ahead) {
             self.seen.ahead = ahead;
@@ -252,14 +245,10 @@ impl Link {
     fn beat(&mut self) -> Result<(), End> {
         let (now, rhythm) = (self.inner.clock.now(), self.inner.rhythm);
         if self.stream.is_dead(rhythm, now) {
-            return Err(End::Told(Status::deadline_exceeded(
-                "nothing was heard for three heartbeats",
-            )));
+            return Err(End::Told(Farewell::Silent));
         }
         if self.inner.now() >= self.shown.ends {
-            return Err(End::Told(Status::unauthenticated(
-                "the certificate of this connection has ended: connect with the next one",
-            )));
+            return Err(End::Told(Farewell::CertificateEnded));
         }
         if self.queue.is_empty() && self.stream.must_speak(rhythm, now) {
             let now_ms = self.inner.now().0;
@@ -307,8 +296,8 @@ impl Link {
             );
             let _ = reply.send(Err(gone));
         }
-        if let End::Told(status) = end {
-            let farewell = self.outgoing.send(Err(status.clone()));
+        if let End::Told(farewell) = end {
+            let farewell = self.outgoing.send(Err(farewell.clone()));
             // A node that does not read does not hear it.
             let _ = self.inner.clock.timeout(FAREWELL, farewell).await;
         }

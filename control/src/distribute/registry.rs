@@ -12,13 +12,7 @@ use std::{
 
 use identity::certificate::Shown;
 use tokio::sync::mpsc;
-use wire::{
-    generation::Generation,
-    name::NodeName,
-    node_service::Hello,
-    not_admitted::{self, NotAdmitted},
-    time::WallTime,
-};
+use wire::{generation::Generation, name::NodeName, node_service::Hello, time::WallTime};
 
 use super::{
     Inner,
@@ -154,7 +148,7 @@ impl Inner {
         self.put_away(instance, last_seen, &gone, end);
         let why = match end {
             End::Gone => "the connection ended".to_owned(),
-            End::Told(status) => status.message().to_owned(),
+            End::Told(farewell) => farewell.to_string(),
         };
         self.event(
             node,
@@ -166,7 +160,7 @@ impl Inner {
     /// What stays of an instance whose stream has ended here: nothing once it is revoked, and nothing of ours when it is at another
     /// control plane by now.
     fn put_away(&self, instance: &str, last_seen: WallTime, gone: &Live, end: &End) {
-        if is_revoked(end) {
+        if end.is_revoked() {
             self.elsewhere().rows.remove(instance);
             return self.journal.forget(instance);
         }
@@ -185,12 +179,4 @@ impl Inner {
         };
         self.journal.put(instance, entry);
     }
-}
-
-fn is_revoked(end: &End) -> bool {
-    let End::Told(status) = end else {
-        return false;
-    };
-    let word = status.metadata().get(not_admitted::METADATA);
-    word.is_some_and(|word| word.as_bytes() == NotAdmitted::Revoked.as_str().as_bytes())
 }

@@ -9,7 +9,7 @@ use wire::{
         problem::Problem,
         status::RuleState,
     },
-    node_service::{self, Heartbeat, from_node, to_node},
+    node_service::{self, FromNode, Heartbeat, from_node, to_node},
     not_admitted::METADATA,
 };
 

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use futures_util::{StreamExt, stream::BoxStream};
 use identity::certificate::Shown;
 use runtime::listener::Peer;
 use tokio::sync::mpsc;
@@ -15,10 +16,10 @@ use wire::{
 };
 
 use super::{Service, status};
-use crate::enrol::Refused;
+use crate::{distribute::link::Farewell, enrol::Refused};
 
 /// What is sent to a node.
-pub(super) type Outgoing = ReceiverStream<Result<ToNode, Status>>;
+pub(super) type Outgoing = BoxStream<'static, Result<ToNode, Status>>;
 
 /// Messages that were handed to a node's connection and not taken yet.
 const UNREAD: usize = 4;
@@ -39,33 +40,39 @@ pub(super) fn connect(
         let mut incoming = incoming;
         match greet(&service, &admitted, &mut incoming).await {
             Ok(hello) => {
+                // A connection that broke and one that was closed are the same to who listens: the node went.
+                let incoming = tokio_stream::StreamExt::map_while(incoming, Result::ok);
                 let distribute = service.distribute;
                 distribute
-                    .connect(admitted, hello, incoming, outgoing)
+                    .connect(admitted, hello, incoming.boxed(), outgoing)
                     .await;
             }
             // Who does not listen is not told.
-            Err(status) => drop(outgoing.try_send(Err(status))),
+            Err(farewell) => drop(outgoing.try_send(Err(farewell))),
         }
     });
-    Ok(ReceiverStream::new(answer))
+    let said = ReceiverStream::new(answer)
+        .map(|said: Result<_, Farewell>| said.map_err(|farewell| status::farewell(&farewell)));
+    Ok(said.boxed())
 }
 
 async fn greet(
     service: &Service,
     (shown, node): &(Shown, NodeName),
     incoming: &mut Streaming<FromNode>,
-) -> Result<Hello, Status> {
+) -> Result<Hello, Farewell> {
+    let wrong = |what: &str| Farewell::Wrong(what.to_owned());
     let first = service.clock.timeout(HELLO, incoming.message()).await;
-    let first = first.map_err(|_| Status::deadline_exceeded("no hello came"))??;
+    let first = first.map_err(|_| Farewell::NoHello)?;
+    let first = first.map_err(|_| Farewell::NoHello)?;
     let Some(from_node::Kind::Hello(hello)) = first.and_then(|message| message.kind) else {
-        return Err(Status::invalid_argument("a stream begins with a hello"));
+        return Err(wrong("a stream begins with a hello"));
     };
     if shown.instance.as_deref() != Some(hello.instance.as_str()) {
-        return Err(status::refused(&Refused::OtherInstance(node.clone())));
+        return Err(Farewell::Refused(Refused::OtherInstance(node.clone())));
     }
     if !matches!(hello.document_digest.len(), 0 | 32) {
-        return Err(Status::invalid_argument("a document's digest is SHA-256"));
+        return Err(wrong("a document's digest is SHA-256"));
     }
     Ok(hello)
 }

@@ -3,10 +3,27 @@
 use tonic::{Code, Status, metadata::MetadataValue};
 use wire::not_admitted::METADATA;
 
-use crate::enrol::{Error, Refused};
+use crate::{
+    distribute::link::Farewell,
+    enrol::{Error, Refused},
+};
+
+/// The end of a stream.
+pub(super) fn farewell(farewell: &Farewell) -> Status {
+    let code = match farewell {
+        Farewell::Leaving => Code::Unavailable,
+        Farewell::Replaced => Code::Aborted,
+        Farewell::NoHello | Farewell::Silent => Code::DeadlineExceeded,
+        Farewell::CertificateEnded => Code::Unauthenticated,
+        Farewell::OtherNode => Code::PermissionDenied,
+        Farewell::Wrong(_) => Code::InvalidArgument,
+        Farewell::Refused(reason) => return refused(reason),
+    };
+    Status::new(code, farewell.to_string())
+}
 
 /// A refusal.
-pub(crate) fn refused(refused: &Refused) -> Status {
+pub(super) fn refused(refused: &Refused) -> Status {
     let code = match refused {
         Refused::UnknownToken(_)
         | Refused::UsedToken(_)

@@ -1,6 +1,5 @@
 //! What a node says on its stream, and what it changes.
 
-use tonic::Status;
 use wire::{
     api::problem::Problem,
     generation::Generation,
@@ -9,17 +8,13 @@ use wire::{
     },
 };
 
-use super::{End, Link};
+use super::{End, Farewell, Link};
 use crate::report::Invalid;
 
 impl Link {
-    pub(super) fn take(&mut self, message: Result<Option<FromNode>, Status>) -> Result<(), End> {
-        let kind = match message {
-            Ok(Some(message)) => message.kind,
-            Ok(None) | Err(_) => return Err(End::Gone),
-        };
+    pub(super) fn take(&mut self, message: FromNode) -> Result<(), End> {
         self.stream.heard(self.inner.clock.now());
-        match kind {
+        match message.kind {
             Some(from_node::Kind::Ack(ack)) => self.ack(&ack),
             Some(from_node::Kind::Nack(nack)) => self.nack(&nack),
             Some(from_node::Kind::Heartbeat(beat)) => {
@@ -32,7 +27,7 @@ impl Link {
                 self.answer(answer);
                 Ok(())
             }
-            Some(from_node::Kind::Hello(_)) => Err(wrong("hello is said once")),
+            Some(from_node::Kind::Hello(_)) => Err(End::wrong("hello is said once")),
             // A message of a newer release.
             None => Ok(()),
         }
@@ -42,7 +37,7 @@ impl Link {
         let sent = self
             .stream
             .ack(ack.nonce, Generation(ack.generation))
-            .map_err(wrong)?;
+            .map_err(End::wrong)?;
         self.seen.confirm(sent.generation, &sent.document_digest);
         self.publish();
         Ok(())
@@ -52,7 +47,7 @@ impl Link {
         let sent = self
             .stream
             .nack(nack.nonce, Generation(nack.generation))
-            .map_err(wrong)?;
+            .map_err(End::wrong)?;
         self.seen.refuse(sent.generation, &nack.problems);
         self.publish();
         let why = self
@@ -81,7 +76,7 @@ impl Link {
         {
             Ok(news) => news,
             Err(foreign @ Invalid::OtherNode(_)) => return Err(self.foreign(&foreign)),
-            Err(unreadable) => return Err(wrong(unreadable)),
+            Err(unreadable) => return Err(End::wrong(unreadable)),
         };
         let confirm = (self.own_orders.clone(), report.sequence);
         if !self.inner.journal.tell(news.events, Some(confirm)) {
@@ -99,7 +94,7 @@ impl Link {
         let text = format!("{}: {invalid}", self.who());
         tracing::warn!(node = %self.node, reason = %invalid, "a node spoke of another");
         self.inner.audit_refusal(&self.node, text);
-        End::Told(Status::permission_denied("a node speaks of itself alone"))
+        End::Told(Farewell::OtherNode)
     }
 
     fn answer(&mut self, answer: AnswerMessage) {
@@ -126,8 +121,4 @@ impl Link {
         // The asker may have gone.
         let _ = reply.send(outcome);
     }
-}
-
-fn wrong(what: impl std::fmt::Display) -> End {
-    End::Told(Status::invalid_argument(what.to_string()))
 }
