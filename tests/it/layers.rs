@@ -2,7 +2,7 @@
 //!
 //! What the checks see is tested in `tests/src/source`; here they meet this workspace.
 
-use tests::source::{ARROWS, Tree, arrows, docs, no_mod_files, words};
+use tests::source::{ARROWS, Tree, arrows, docs, layers, no_mod_files, words};
 
 fn assert_none(violations: Vec<String>) {
     assert!(violations.is_empty(), "{}", violations.join("\n"));
@@ -23,6 +23,11 @@ fn the_workspace_has_the_crates_of_the_picture() {
 #[test]
 fn no_arrow_is_added() {
     assert_none(arrows(&Tree::workspace()));
+}
+
+#[test]
+fn no_module_uses_one_above_it() {
+    assert_none(layers(&Tree::workspace()));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The workspace's own sources as something to be checked: which crate leans on which, and which words stand where.
+//! The workspace's own sources as something to be checked: which crate and module leans on which, and which words stand where.
 //!
 //! A [`Tree`] is read from disk once; the checks are pure and answer with every violation, so that each is itself tested against
 //! small fake trees. Comments, literals and `#[cfg(test)]` modules are no code here.
@@ -8,9 +8,11 @@ use std::path::{Path, PathBuf};
 
 mod arrow;
 mod code;
+mod layer;
 mod word;
 
 pub use arrow::{ARROWS, arrows};
+pub use layer::layers;
 pub use word::{docs, no_mod_files, words};
 
 /// The crates of a workspace, as far as they are ours.
