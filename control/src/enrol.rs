@@ -168,7 +168,13 @@ impl Enrol {
         let entry = entry(now, &format!("node:{node}"), "enrol", &node, Some(about));
         let admitted = self
             .state
-            .enrol(Some(hash(&secret)), asking, now, entry)
+            .enrol(
+                Some(hash(&secret)),
+                asking,
+                &request.pin().hex(),
+                now,
+                entry,
+            )
             .await?;
         self.given(&node, leaf, chain, admitted)
     }
@@ -234,7 +240,7 @@ impl Enrol {
         };
         let adopted = serde_json::json!({ "instance": instance, "adopted": true });
         let entry = entry(now, &who, "enrol", node, Some(adopted));
-        let admitted = self.state.enrol(None, asking, now, entry).await?;
+        let admitted = self.state.enrol(None, asking, &key, now, entry).await?;
         self.given(node, leaf, chain, admitted)
     }
 

@@ -292,12 +292,14 @@ pub trait State: Send + Sync + 'static {
     /// Keeps a join token.
     async fn put_join_token(&self, token: JoinToken, audit: NewEntry) -> Result<(), Error>;
     /// Uses a join token once for `instance` (or, without a hash, enrols on other proof). An instance that enrols again with the same
-    /// id and node gets the next counter; one that was shut out stays out and must come with a new id. The entry is recorded when the
-    /// instance was let in. Tokens that ended are remembered for a week, for the reason.
+    /// id and node gets the next counter; with the key (`key`, SHA-256 hex) of its first enrolment and before any renewal it gets the
+    /// same one and uses nothing, since the answer was lost. One that was shut out stays out and must come with a new id. The entry is
+    /// recorded when the instance was let in. Tokens that ended are remembered for a week, for the reason.
     async fn enrol(
         &self,
         hash: Option<String>,
         instance: Instance,
+        key: &str,
         now: WallTime,
         audit: NewEntry,
     ) -> Result<Admitted, Error>;

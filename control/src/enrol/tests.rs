@@ -113,6 +113,23 @@ async fn a_join_token_admits_its_node_as_often_as_it_says_while_it_lasts() {
 }
 
 #[tokio::test]
+async fn an_enrolment_whose_answer_was_lost_is_asked_for_again() {
+    let control = control().await;
+    let token = control.token("prod", 1).await;
+    let (instance, csr) = ("one".to_owned(), csr());
+    let ask = || control.enrol.enrol(&token, "prod", &instance, &csr);
+    let lost = ask().await.unwrap();
+    let enrolled = ask().await.unwrap();
+    assert_eq!(enrolled.counter, lost.counter);
+    let joined = Joined { instance, enrolled };
+    assert_eq!(renew(&control, &joined, 1).await.map(|e| e.counter), Ok(2));
+    assert!(
+        join(&control, &token, "prod").await.is_err(),
+        "another instance"
+    );
+}
+
+#[tokio::test]
 async fn what_makes_no_sense_is_refused_before_anything_is_used_up() {
     let control = control().await;
     let token = control.token("prod", 1).await;

@@ -1,5 +1,7 @@
 //! Who is let in by a join token or a renewal. Pure: the databases carry out what is decided here.
 //!
+//! The answer to an enrolment can be lost on the way too. Who asks again as the same instance with the same key, before it ever renewed,
+//! is given what it was given, and no use of the token goes: the key proves that it is the one that was let in.
 //! A renewal states how many certificates its directory was given. Fewer than we gave means that there are two of the directory: the
 //! instance is shut out, both of them. The answer to a renewal can be lost on the way; then the next one comes with the counter before
 //! and the key of the one before. More than we gave means that this database was restored from a backup: the node is right.
@@ -21,17 +23,29 @@ pub(super) enum Proof<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Known {
     pub(super) instance: Instance,
-    /// SHA-256 (hex) of the public key of its last renewal.
+    /// SHA-256 (hex) of the public key that its newest certificate was given to.
     pub(super) key: Option<String>,
 }
 
-/// The instance as it is to be stored when it is let in, or why it is not.
+/// An instance that is let in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Enrolled {
+    /// To be stored like this.
+    pub(super) known: Known,
+    /// It was let in before and did not hear of it: the token keeps its use.
+    pub(super) again: bool,
+}
+
+/// How an instance is let in, or why it is not. `key` is that of its request.
 pub(super) fn enrol(
     proof: Proof<'_>,
-    known: Option<&Instance>,
+    known: Option<&Known>,
     asking: Instance,
+    key: &str,
     now: WallTime,
-) -> Result<Instance, Admitted> {
+) -> Result<Enrolled, Admitted> {
+    let again =
+        known.is_some_and(|known| known.instance.counter == 1 && known.key.as_deref() == Some(key));
     if let Proof::Token(token) = proof {
         let token = token.ok_or(Admitted::UnknownToken)?;
         if token.node != asking.node {
@@ -40,11 +54,11 @@ pub(super) fn enrol(
         if token.expires_at <= now {
             return Err(Admitted::Expired);
         }
-        if token.uses == 0 {
+        if token.uses == 0 && !again {
             return Err(Admitted::UsedUp);
         }
     }
-    let before = match known {
+    let before = match known.map(|known| &known.instance) {
         None => 0,
         Some(known) if known.node != asking.node => {
             return Err(Admitted::OtherNode(known.node.clone()));
@@ -53,12 +67,18 @@ pub(super) fn enrol(
             shut_out: Some(reason),
             ..
         }) => return Err(Admitted::ShutOut(reason.clone())),
+        Some(_) if again => 0,
         Some(known) => known.counter,
     };
-    Ok(Instance {
+    let instance = Instance {
         counter: before + 1,
         shut_out: None,
         ..asking
+    };
+    let key = Some(key.to_owned());
+    Ok(Enrolled {
+        known: Known { instance, key },
+        again,
     })
 }
 
@@ -153,11 +173,59 @@ mod tests {
         ];
         for (token, known, expected) in cases {
             let proof = Proof::Token(token.as_ref());
-            let found = enrol(proof, known.as_ref(), instance("a", 0, None), WallTime(50));
-            assert_eq!(found.map(|i| i.counter), expected, "{token:?} {known:?}");
+            let known = known.map(|instance| Known {
+                instance,
+                key: Some("before".to_owned()),
+            });
+            let found = enrol(
+                proof,
+                known.as_ref(),
+                instance("a", 0, None),
+                "k",
+                WallTime(50),
+            );
+            let counter = found.map(|enrolled| enrolled.known.instance.counter);
+            assert_eq!(counter, expected, "{token:?} {known:?}");
         }
-        let found = enrol(Proof::Other, None, instance("a", 9, None), WallTime(50));
-        assert_eq!(found.map(|i| i.counter), Ok(1), "proved elsewhere");
+        let asking = instance("a", 9, None);
+        let found = enrol(Proof::Other, None, asking, "k", WallTime(50)).unwrap();
+        assert_eq!(found.known.instance.counter, 1, "proved elsewhere");
+    }
+
+    #[test]
+    fn an_enrolment_that_was_not_heard_of_is_given_again() {
+        let out = Some("copied");
+        // (counter, shut out, last key, uses left, ends) -> the counter given now, and whether as before
+        let cases = [
+            ((1, None, Some("k"), 0, 100), Ok((1, true))),
+            ((1, None, Some("k"), 3, 100), Ok((1, true))),
+            ((2, None, Some("k"), 3, 100), Ok((3, false))),
+            ((1, None, Some("other"), 3, 100), Ok((2, false))),
+            ((1, None, None, 3, 100), Ok((2, false))),
+            ((2, None, Some("k"), 0, 100), Err(Admitted::UsedUp)),
+            ((1, None, Some("other"), 0, 100), Err(Admitted::UsedUp)),
+            ((1, None, Some("k"), 0, 50), Err(Admitted::Expired)),
+            (
+                (1, out, Some("k"), 0, 100),
+                Err(Admitted::ShutOut("copied".to_owned())),
+            ),
+        ];
+        for ((counter, shut_out, last, uses, expires_at), expected) in cases {
+            let token = JoinToken {
+                hash: "h".to_owned(),
+                node: "a".parse().unwrap(),
+                expires_at: WallTime(expires_at),
+                uses,
+            };
+            let known = Known {
+                instance: instance("a", counter, shut_out),
+                key: last.map(str::to_owned),
+            };
+            let (proof, asking) = (Proof::Token(Some(&token)), instance("a", 0, None));
+            let found = enrol(proof, Some(&known), asking, "k", WallTime(50));
+            let found = found.map(|enrolled| (enrolled.known.instance.counter, enrolled.again));
+            assert_eq!(found, expected, "{known:?} {token:?}");
+        }
     }
 
     #[test]

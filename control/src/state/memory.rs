@@ -153,6 +153,7 @@ impl State for Memory {
         &self,
         hash: Option<String>,
         instance: Instance,
+        key: &str,
         now: WallTime,
         audit: NewEntry,
     ) -> Result<Admitted, Error> {
@@ -161,22 +162,17 @@ impl State for Memory {
             Some(hash) => admit::Proof::Token(inner.tokens.get(hash)),
             None => admit::Proof::Other,
         };
-        let known = inner
-            .instances
-            .get(&instance.id)
-            .map(|known| &known.instance);
-        let instance = match admit::enrol(proof, known, instance, now) {
-            Ok(instance) => instance,
+        let known = inner.instances.get(&instance.id);
+        let enrolled = match admit::enrol(proof, known, instance, key, now) {
+            Ok(enrolled) => enrolled,
             Err(refused) => return Ok(refused),
         };
+        let hash = hash.filter(|_| !enrolled.again);
         if let Some(token) = hash.and_then(|hash| inner.tokens.get_mut(&hash)) {
             token.uses -= 1;
         }
-        let known = admit::Known {
-            instance: instance.clone(),
-            key: None,
-        };
-        inner.instances.insert(instance.id.clone(), known);
+        let instance = enrolled.known.instance.clone();
+        inner.instances.insert(instance.id.clone(), enrolled.known);
         inner.record(vec![audit]);
         Ok(Admitted::Yes(instance))
     }

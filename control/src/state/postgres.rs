@@ -187,12 +187,13 @@ impl State for Postgres {
         &self,
         hash: Option<String>,
         instance: Instance,
+        key: &str,
         now: WallTime,
         audit: NewEntry,
     ) -> Result<Admitted, Error> {
         self.within(async {
             let mut work = self.begin().await?;
-            let admitted = write::enrol(&mut work, hash, instance, now, audit).await?;
+            let admitted = write::enrol(&mut work, hash, (instance, key), now, audit).await?;
             self.commit(work, News::default()).await?;
             Ok(admitted)
         })

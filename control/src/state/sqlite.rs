@@ -209,10 +209,12 @@ impl State for Sqlite {
         &self,
         hash: Option<String>,
         instance: Instance,
+        key: &str,
         now: WallTime,
         audit: NewEntry,
     ) -> Result<Admitted, Error> {
-        self.write(move |connection| write::enrol(connection, hash, instance, now, audit))
+        let key = key.to_owned();
+        self.write(move |connection| write::enrol(connection, hash, (instance, &key), now, audit))
             .await
     }
 

@@ -29,12 +29,17 @@ fn instance(id: &str, node: &str) -> Instance {
 }
 
 async fn enrol(state: &dyn State, hash: &str, id: &str, node: &str) -> Admitted {
-    let enrolled = state.enrol(
-        Some(hash.to_owned()),
-        instance(id, node),
-        WallTime(NOW),
-        entry("e"),
-    );
+    enrol_with(state, hash, (id, node), &format!("key of {id}")).await
+}
+
+async fn enrol_with(
+    state: &dyn State,
+    hash: &str,
+    (id, node): (&str, &str),
+    key: &str,
+) -> Admitted {
+    let (hash, asking) = (Some(hash.to_owned()), instance(id, node));
+    let enrolled = state.enrol(hash, asking, key, WallTime(NOW), entry("e"));
     enrolled.await.unwrap()
 }
 
@@ -78,11 +83,52 @@ pub(super) async fn a_token_is_used_so_often_and_no_more(state: &dyn State) {
     assert_eq!(known[0], expected);
     let targets: Vec<String> = recorded(state).await.into_iter().map(|e| e.0).collect();
     assert_eq!(targets, ["token", "e", "e"], "nothing of who was refused");
-    let other_proof = state.enrol(None, instance("one", "a"), WallTime(NOW), entry("oidc"));
+    let other_proof = state.enrol(
+        None,
+        instance("one", "a"),
+        "k",
+        WallTime(NOW),
+        entry("oidc"),
+    );
     let Admitted::Yes(again) = other_proof.await.unwrap() else {
         panic!("other proof needs no token");
     };
     assert_eq!(again.counter, 2);
+}
+
+pub(super) async fn an_enrolment_whose_answer_was_lost_is_given_again(state: &dyn State) {
+    state
+        .put_join_token(token("h", "a", 1), entry("token"))
+        .await
+        .unwrap();
+    let first = enrol(state, "h", "one", "a").await;
+    assert!(matches!(first, Admitted::Yes(_)));
+    assert_eq!(enrol(state, "h", "one", "a").await, first, "same counter");
+    assert_eq!(
+        enrol_with(state, "h", ("one", "a"), "another key").await,
+        Admitted::UsedUp,
+        "whoever knows token and instance alone is nobody"
+    );
+    assert_eq!(enrol(state, "h", "two", "a").await, Admitted::UsedUp);
+    assert!(matches!(
+        renew(state, "one", 1, "k2").await,
+        Admitted::Yes(_)
+    ));
+    assert_eq!(
+        enrol(state, "h", "one", "a").await,
+        Admitted::UsedUp,
+        "it heard of it: it renewed"
+    );
+
+    state
+        .put_join_token(token("two", "a", 2), entry("token"))
+        .await
+        .unwrap();
+    for id in ["x", "x", "x", "y"] {
+        let enrolled = enrol(state, "two", id, "a").await;
+        assert!(matches!(enrolled, Admitted::Yes(_)), "{id}: {enrolled:?}");
+    }
+    assert_eq!(enrol(state, "two", "z", "a").await, Admitted::UsedUp);
 }
 
 pub(super) async fn uses_of_a_token_do_not_race(state: Arc<dyn State>) {
@@ -109,7 +155,13 @@ pub(super) async fn a_token_that_is_refused_says_why(state: &dyn State) {
     let other = Admitted::OtherNode("a".parse().unwrap());
     assert_eq!(enrol(state, "h", "one", "b").await, other);
     let late = WallTime(NOW + 900_000);
-    let late = state.enrol(Some("h".to_owned()), instance("one", "a"), late, entry("e"));
+    let late = state.enrol(
+        Some("h".to_owned()),
+        instance("one", "a"),
+        "k",
+        late,
+        entry("e"),
+    );
     assert_eq!(late.await.unwrap(), Admitted::Expired);
     let mut old = token("old", "a", 1);
     old.expires_at = WallTime(NOW).minus(Duration::from_secs(8 * 24 * 3600));

@@ -128,7 +128,7 @@ async fn put_instance(work: &mut PgConnection, known: &admit::Known) -> Result<(
 pub(super) async fn enrol(
     work: &mut PgConnection,
     hash: Option<String>,
-    instance: Instance,
+    (instance, key): (Instance, &str),
     now: WallTime,
     audit: NewEntry,
 ) -> Result<Admitted, Error> {
@@ -144,24 +144,20 @@ pub(super) async fn enrol(
         Some(_) => admit::Proof::Token(token.as_ref()),
         None => admit::Proof::Other,
     };
-    let before = known(work, &instance.id).await?.map(|known| known.instance);
-    let instance = match admit::enrol(proof, before.as_ref(), instance, now) {
-        Ok(instance) => instance,
+    let before = known(work, &instance.id).await?;
+    let enrolled = match admit::enrol(proof, before.as_ref(), instance, key, now) {
+        Ok(enrolled) => enrolled,
         Err(refused) => return Ok(refused),
     };
-    if let Some(hash) = hash {
+    if let Some(hash) = hash.filter(|_| !enrolled.again) {
         sqlx::query(sql::USE_TOKEN)
             .bind(hash)
             .execute(&mut *work)
             .await?;
     }
-    let known = admit::Known {
-        instance,
-        key: None,
-    };
-    put_instance(work, &known).await?;
+    put_instance(work, &enrolled.known).await?;
     record(work, vec![audit]).await?;
-    Ok(Admitted::Yes(known.instance))
+    Ok(Admitted::Yes(enrolled.known.instance))
 }
 
 pub(super) async fn renew(

@@ -79,7 +79,7 @@ pub(super) fn known(connection: &Connection, id: &str) -> Result<Option<admit::K
 pub(super) fn enrol(
     connection: &Connection,
     hash: Option<String>,
-    instance: Instance,
+    (instance, key): (Instance, &str),
     now: WallTime,
     audit: NewEntry,
 ) -> Result<Admitted, Error> {
@@ -92,21 +92,18 @@ pub(super) fn enrol(
         Some(_) => admit::Proof::Token(token.as_ref()),
         None => admit::Proof::Other,
     };
-    let known = known(connection, &instance.id)?.map(|known| known.instance);
-    let instance = match admit::enrol(proof, known.as_ref(), instance, now) {
-        Ok(instance) => instance,
+    let known = known(connection, &instance.id)?;
+    let enrolled = match admit::enrol(proof, known.as_ref(), instance, key, now) {
+        Ok(enrolled) => enrolled,
         Err(refused) => return Ok(refused),
     };
-    if let Some(hash) = hash {
+    if let Some(hash) = hash.filter(|_| !enrolled.again) {
         execute(connection, sql::USE_TOKEN, [hash])?;
     }
-    let known = admit::Known {
-        instance,
-        key: None,
-    };
-    execute(connection, sql::PUT_INSTANCE, sql::instance_row(&known))?;
+    let row = sql::instance_row(&enrolled.known);
+    execute(connection, sql::PUT_INSTANCE, row)?;
     record(connection, vec![audit])?;
-    Ok(Admitted::Yes(known.instance))
+    Ok(Admitted::Yes(enrolled.known.instance))
 }
 
 pub(super) fn renew(
