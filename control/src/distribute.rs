@@ -37,6 +37,7 @@ mod news;
 mod registry;
 mod slices;
 mod stream;
+mod sweep;
 #[cfg(test)]
 mod tests;
 

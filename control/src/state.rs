@@ -319,6 +319,8 @@ pub trait State: Send + Sync + 'static {
     async fn shut_out(&self, instance: &str, reason: &str, audit: NewEntry) -> Result<(), Error>;
     /// Every enrolled instance.
     async fn instances(&self) -> Result<Vec<Instance>, Error>;
+    /// Forgets instances whose newest certificate ended before `ended`, and what they said; how many. Who was shut out is remembered.
+    async fn sweep_instances(&self, ended: WallTime) -> Result<u64, Error>;
     /// Forgets a node: its instances, join tokens, reports and history.
     async fn forget(&self, node: &NodeName) -> Result<(), Error>;
 

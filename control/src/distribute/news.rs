@@ -8,7 +8,7 @@ use runtime::{Reconciler, Tasks};
 use tokio::time::Instant;
 use wire::generation::Generation;
 
-use super::Inner;
+use super::{Inner, sweep};
 use crate::{ask, history, state::News};
 
 /// How often what other control planes wrote is read, at most.
@@ -22,6 +22,11 @@ pub(super) fn start(inner: &Arc<Inner>, tasks: &Tasks) {
     Reconciler::new("history", history::EVERY).start(tasks, &inner.clock, move || {
         let inner = Arc::clone(&mine);
         async move { history::record(&inner).await }
+    });
+    let mine = Arc::clone(inner);
+    Reconciler::new("instances", sweep::EVERY).start(tasks, &inner.clock, move || {
+        let inner = Arc::clone(&mine);
+        async move { inner.sweep().await }
     });
 }
 

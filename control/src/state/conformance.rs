@@ -36,6 +36,7 @@ pub async fn run<F: AsyncFn(Clock) -> Arc<dyn State>>(make: &F) {
     list::history_is_by_node_and_forgotten(state().await.as_ref()).await;
     admission::a_token_is_used_so_often_and_no_more(state().await.as_ref()).await;
     admission::an_enrolment_whose_answer_was_lost_is_given_again(state().await.as_ref()).await;
+    admission::instances_that_vanished_are_swept(state().await.as_ref()).await;
     admission::uses_of_a_token_do_not_race(state().await).await;
     admission::a_token_that_is_refused_says_why(state().await.as_ref()).await;
     admission::a_copied_directory_is_shut_out(state().await.as_ref()).await;

@@ -227,6 +227,24 @@ impl State for Memory {
             .collect())
     }
 
+    async fn sweep_instances(&self, ended: WallTime) -> Result<u64, Error> {
+        let mut inner = self.lock();
+        let vanished = |known: &admit::Known| {
+            known.instance.certificate.1 < ended && known.instance.shut_out.is_none()
+        };
+        let swept: Vec<String> = inner
+            .instances
+            .iter()
+            .filter(|(_, known)| vanished(known))
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in &swept {
+            inner.instances.remove(id);
+            inner.reported.remove(id);
+        }
+        Ok(swept.len() as u64)
+    }
+
     async fn forget(&self, node: &NodeName) -> Result<(), Error> {
         let mut inner = self.lock();
         inner

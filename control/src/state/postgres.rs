@@ -239,6 +239,19 @@ impl State for Postgres {
         known.map(|known| Ok(known?.instance)).collect()
     }
 
+    async fn sweep_instances(&self, ended: WallTime) -> Result<u64, Error> {
+        self.within(async {
+            let mut work = self.begin().await?;
+            let said = sqlx::query(sql::SWEEP_SAID).bind(ended.0);
+            said.execute(&mut *work).await?;
+            let sweep = sqlx::query(sql::SWEEP_INSTANCES).bind(ended.0);
+            let swept = sweep.execute(&mut *work).await?.rows_affected();
+            self.commit(work, News::default()).await?;
+            Ok(swept)
+        })
+        .await
+    }
+
     async fn forget(&self, node: &NodeName) -> Result<(), Error> {
         self.within(async {
             let mut work = self.begin().await?;

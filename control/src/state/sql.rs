@@ -54,6 +54,11 @@ pub(super) const PUT_INSTANCE: &str = "INSERT INTO instances
         counter = excluded.counter, not_before = excluded.not_before, not_after = excluded.not_after,
         shut_out = excluded.shut_out, renewal_key = excluded.renewal_key";
 pub(super) const SHUT_OUT: &str = "UPDATE instances SET shut_out = $1 WHERE id = $2";
+/// First what they said, as long as it is known who they are.
+pub(super) const SWEEP_SAID: &str = "DELETE FROM reported WHERE instance IN
+    (SELECT id FROM instances WHERE not_after < $1 AND shut_out IS NULL)";
+pub(super) const SWEEP_INSTANCES: &str =
+    "DELETE FROM instances WHERE not_after < $1 AND shut_out IS NULL";
 pub(super) const FORGET: [&str; 4] = [
     "DELETE FROM join_tokens WHERE node = $1",
     "DELETE FROM instances WHERE node = $1",

@@ -256,6 +256,15 @@ impl State for Sqlite {
         known.map(|known| Ok(known?.instance)).collect()
     }
 
+    async fn sweep_instances(&self, ended: WallTime) -> Result<u64, Error> {
+        self.write(move |connection| {
+            write::execute(connection, sql::SWEEP_SAID, [ended.0])?;
+            let swept = write::execute(connection, sql::SWEEP_INSTANCES, [ended.0])?;
+            Ok(swept as u64)
+        })
+        .await
+    }
+
     async fn forget(&self, node: &NodeName) -> Result<(), Error> {
         let node = node.to_string();
         self.tell(move |connection| {

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use wire::time::WallTime;
 
 use super::{NOW, entry};
-use crate::state::{Admitted, Instance, JoinToken, Part, State};
+use crate::state::{Admitted, Instance, JoinToken, Part, Reported, State};
 
 fn token(hash: &str, node: &str, uses: u32) -> JoinToken {
     JoinToken {
@@ -129,6 +129,43 @@ pub(super) async fn an_enrolment_whose_answer_was_lost_is_given_again(state: &dy
         assert!(matches!(enrolled, Admitted::Yes(_)), "{id}: {enrolled:?}");
     }
     assert_eq!(enrol(state, "two", "z", "a").await, Admitted::UsedUp);
+}
+
+pub(super) async fn instances_that_vanished_are_swept(state: &dyn State) {
+    state
+        .put_join_token(token("h", "a", 9), entry("token"))
+        .await
+        .unwrap();
+    for id in ["gone", "out", "here"] {
+        enrol(state, "h", id, "a").await;
+    }
+    let said = ["gone", "out", "here"].map(|id| Reported {
+        instance: id.to_owned(),
+        node: Some("a".parse().unwrap()),
+        ..Reported::default()
+    });
+    state.put_reported(said.to_vec()).await.unwrap();
+    state.shut_out("out", "copied", entry("out")).await.unwrap();
+    // Those of enrolment end at NOW + 1000, those of renewal at NOW + 6.
+    renew(state, "gone", 1, "k").await;
+    let before = state.news().borrow().revocations;
+    assert_eq!(state.sweep_instances(WallTime(NOW + 6)).await, Ok(0));
+    assert_eq!(state.sweep_instances(WallTime(NOW + 7)).await, Ok(1));
+    assert_eq!(state.sweep_instances(WallTime(NOW + 1001)).await, Ok(1));
+    let known = state.instances().await.unwrap();
+    let ids: Vec<&str> = known.iter().map(|i| i.id.as_str()).collect();
+    assert_eq!(ids, ["out"], "who was shut out is remembered");
+    let said = state.reported().await.unwrap();
+    assert!(said.iter().all(|said| said.instance == "out"), "{said:?}");
+    assert_eq!(
+        renew(state, "gone", 2, "k").await,
+        Admitted::UnknownInstance
+    );
+    assert_eq!(
+        state.news().borrow().revocations,
+        before,
+        "nobody lost a right"
+    );
 }
 
 pub(super) async fn uses_of_a_token_do_not_race(state: Arc<dyn State>) {
