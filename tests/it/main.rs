@@ -4,6 +4,7 @@ mod access;
 mod clients;
 mod collapse;
 mod conformance;
+mod control_away;
 mod copy;
 mod crash;
 mod crowd;
@@ -19,9 +20,11 @@ mod mismatch;
 mod overload;
 mod partition;
 mod power;
+mod promotion;
 mod pull_cold;
 mod pull_warm;
 mod range;
+mod recall;
 mod resume;
 mod revocation;
 mod secrets;
@@ -32,6 +35,7 @@ mod stampede;
 mod tag_race;
 mod terminate;
 mod tiers;
+mod topology_change;
 
 /// The program that tests start, signal and kill.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_regmesh-under-test");

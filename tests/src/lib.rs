@@ -11,6 +11,7 @@
 //! - [`process`], [`peer`]: any program as a process, and the real programs of others.
 //! - [`crowd`]: a thousand light nodes for one control plane.
 //! - [`regmesh`], [`lab`]: the real binary, and one node of it whose disk a test may break; [`mount`]: disks to break.
+//! - [`fleet`]: a control plane and nodes that joined it, each a process, and the CLI.
 //! - [`mod@bench`]: `regmesh-bench`, every figure of `spec/qualities.md` beside the peers'.
 //! - [`source`]: the workspace's own sources as something to be checked.
 
@@ -22,6 +23,7 @@ pub mod content;
 pub mod crowd;
 pub mod eventually;
 pub mod fault_proxy;
+pub mod fleet;
 pub mod gate;
 pub mod gzip;
 pub mod hook;
@@ -44,6 +46,7 @@ pub use content::Content;
 pub use crowd::Crowd;
 pub use eventually::eventually;
 pub use fault_proxy::FaultProxy;
+pub use fleet::Fleet;
 pub use gate::Gate;
 pub use hook::Hook;
 pub use image::Image;
