@@ -84,6 +84,7 @@ impl Link {
     pub(super) async fn run(mut self, hello: &Hello) -> End {
         self.welcome();
         self.say_hello(hello);
+        self.recognise().await;
         let token = self.inner.tasks.token();
         let (clock, outgoing) = (self.inner.clock.clone(), self.outgoing.clone());
         let mut tick = Box::pin(clock.sleep(self.inner.rhythm.heartbeat));
@@ -147,6 +148,22 @@ impl Link {
                 hello.generation
             );
             self.inner.event(&self.node, "node_ahead", text);
+        }
+    }
+
+    /// A node that comes with the newest slice has it in force, whatever we have written: we may have fallen over between its ACK and
+    /// that, and it will not say so again by itself.
+    async fn recognise(&mut self) {
+        let (held, newest) = (self.stream.held, self.inner.newest());
+        if self.seen.ahead || held != newest || self.seen.confirmed == newest {
+            return;
+        }
+        if let Some(cut) = self.inner.slices.cut(&self.node).await
+            && cut.generation == held
+            && cut.document_digest == self.stream.document_digest
+        {
+            self.seen.confirm(held, &cut.document_digest);
+            self.publish();
         }
     }
 

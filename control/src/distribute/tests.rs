@@ -101,6 +101,30 @@ async fn a_node_gets_its_own_slice_then_what_changes_and_no_document_twice() {
 }
 
 #[tokio::test]
+async fn who_comes_back_with_the_newest_slice_has_confirmed_it_and_with_another_document_has_not() {
+    let control = control().await;
+    let newest = control.apply(&["dev", "prod"], "two").await;
+    // As after a crash between an ACK and its being written: nothing is known of either.
+    let (right, wrong) = (control.joined("prod").await, control.joined("dev").await);
+    let slice = control.publisher.slice(&right.name).unwrap().document;
+    let mut lines = Vec::new();
+    for (node, document) in [(&wrong, "another"), (&right, slice.as_str())] {
+        let mut line = node
+            .connect(&control.address, newest.0, document)
+            .await
+            .unwrap();
+        line.welcome().await;
+        lines.push(line);
+    }
+    eventually("it is taken as confirmed", async || {
+        seen(&control, &right).is_some_and(|seen| seen.seen.confirmed == newest)
+    })
+    .await;
+    let wrong = seen(&control, &wrong).unwrap().seen.confirmed;
+    assert_eq!(wrong, Generation(0));
+}
+
+#[tokio::test]
 async fn a_refused_slice_is_seen_and_not_sent_again_and_the_next_one_is() {
     let control = control().await;
     let (node, mut line, _) = settled(&control, "prod").await;

@@ -79,14 +79,23 @@ impl Shared {
     }
 
     pub(super) fn away(&self, error: &link::Error) {
-        if self.contact.is_connected() != Some(false) {
-            tracing::warn!(node = %self.node, %error, "the control plane is away; the node goes on under its last good slice");
-        } else {
-            tracing::debug!(node = %self.node, %error, "the control plane is still away");
-        }
+        let lost = self.contact.is_connected() != Some(false);
         self.contact.away(Duration::ZERO);
-        self.words
+        let news = self
+            .words
             .say(&format!("this node has no topology yet: {error}"));
+        // Told once per reason: it is tried again for as long as it takes.
+        match (lost || news, self.slices.running().is_some()) {
+            (true, true) => {
+                tracing::warn!(node = %self.node, %error, "the control plane is away; the node goes on under its last good slice");
+            }
+            (true, false) => {
+                tracing::warn!(node = %self.node, %error, "the control plane is away; the node has no topology and waits for it");
+            }
+            (false, _) => {
+                tracing::debug!(node = %self.node, %error, "the control plane is still away");
+            }
+        }
     }
 
     pub(super) fn refused(&self, refusal: Refusal) {

@@ -49,9 +49,10 @@ impl Words {
         }
     }
 
-    /// Why nothing is served.
-    pub(crate) fn say(&self, why: &str) {
-        self.why.store(Arc::new(why.to_owned()));
+    /// Why nothing is served; whether that is news.
+    pub(crate) fn say(&self, why: &str) -> bool {
+        let before = self.why.swap(Arc::new(why.to_owned()));
+        *before != why
     }
 
     /// What an operator should know.
