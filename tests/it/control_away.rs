@@ -40,7 +40,9 @@ async fn told(fleet: &Fleet, image: &Image) {
         let of_image = pushes
             .iter()
             .filter(|event| event["target"]["digest"] == image.digest.to_string());
-        let mut nodes: Vec<_> = of_image.map(|event| event["regmesh"]["node"].clone()).collect();
+        let mut nodes: Vec<_> = of_image
+            .map(|event| event["regmesh"]["node"].clone())
+            .collect();
         nodes.sort_by_key(ToString::to_string);
         nodes.dedup();
         if nodes == TIERS { Ok(()) } else { Err(nodes) }
@@ -75,14 +77,22 @@ async fn a_mesh_whose_control_plane_is_killed_goes_on_and_restarts_and_reports_l
     // Webhooks have a durable outbox; what is reported for people to watch goes back to a node's last start.
     let digest = last.digest.to_string();
     eventually_async(BOUND, "what happened meanwhile is reported", async || {
-        let list = ["event", "list", "--kind", "push", "--limit", "500", "-o", "json"];
+        let list = [
+            "event", "list", "--kind", "push", "--limit", "500", "-o", "json",
+        ];
         let ran = fleet.regmesh(&list).await.well().json();
         let events = ran.as_array().expect("a list");
         let told = |node: &&str| {
             let of_node = events.iter().filter(|event| event["node"] == **node);
-            of_node.into_iter().any(|event| event["event"]["target"]["digest"] == digest)
+            of_node
+                .into_iter()
+                .any(|event| event["event"]["target"]["digest"] == digest)
         };
-        if TIERS.iter().all(told) { Ok(()) } else { Err(ran) }
+        if TIERS.iter().all(told) {
+            Ok(())
+        } else {
+            Err(ran)
+        }
     })
     .await;
 }
@@ -145,7 +155,11 @@ async fn closed(fleet: &Fleet, node: &str, repository: &str) {
     assert_eq!(ready, 503, "{why}");
     for path in ["/v2/", &format!("/v2/{repository}/manifests/1")] {
         let reply = fleet.client(node).get(path).await.unwrap();
-        assert_eq!((reply.status, reply.code()), (503, "UNAVAILABLE".to_owned()), "{path}");
+        assert_eq!(
+            (reply.status, reply.code()),
+            (503, "UNAVAILABLE".to_owned()),
+            "{path}"
+        );
         assert!(reply.header("retry-after").is_some(), "{path}: {reply:?}");
     }
     assert!(fleet.origin.record().is_empty(), "an open proxy");

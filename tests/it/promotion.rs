@@ -7,7 +7,10 @@ use tests::{Fleet, Image, When};
 use crate::PROGRAM;
 
 async fn explain(fleet: &Fleet, image: &str) -> Vec<Value> {
-    let ran = fleet.regmesh(&["explain", image, "-o", "json"]).await.well();
+    let ran = fleet
+        .regmesh(&["explain", image, "-o", "json"])
+        .await
+        .well();
     ran.json()["hops"].as_array().unwrap().clone()
 }
 
@@ -32,18 +35,48 @@ async fn a_pull_that_waits_ends_when_the_node_holds_every_platform() {
     let image = Image::multi(61).build();
     fleet.origin.put("team/app", "1", &image);
     let hops = explain(&fleet, "prod/up/team/app:1").await;
-    let nodes: Vec<_> = hops.iter().map(|hop| (&hop["node"], &hop["next"]["outcome"])).collect();
-    assert_eq!(nodes, [(&"prod".into(), &"fill".into()), (&"dev".into(), &Value::from("fill"))]);
-    assert!(!stored(&hops).iter().any(|(.., complete)| *complete), "{hops:#?}");
-    let pull = ["pull", "prod/up/team/app:1", "--platform", "all", "--wait", "-o", "json"];
+    let nodes: Vec<_> = hops
+        .iter()
+        .map(|hop| (&hop["node"], &hop["next"]["outcome"]))
+        .collect();
+    assert_eq!(
+        nodes,
+        [
+            (&"prod".into(), &"fill".into()),
+            (&"dev".into(), &Value::from("fill"))
+        ]
+    );
+    assert!(
+        !stored(&hops).iter().any(|(.., complete)| *complete),
+        "{hops:#?}"
+    );
+    let pull = [
+        "pull",
+        "prod/up/team/app:1",
+        "--platform",
+        "all",
+        "--wait",
+        "-o",
+        "json",
+    ];
     let pulled = fleet.regmesh(&pull).await.well().json();
-    assert_eq!((&pulled["state"], &pulled["digest"]), (&"complete".into(), &image.digest.to_string().into()), "{pulled:#}");
+    assert_eq!(
+        (&pulled["state"], &pulled["digest"]),
+        (&"complete".into(), &image.digest.to_string().into()),
+        "{pulled:#}"
+    );
     let contents = pulled["contents"].as_array().unwrap();
-    assert!(!contents.is_empty() && contents.iter().all(|content| content["stored"] == true), "{pulled:#}");
+    assert!(
+        !contents.is_empty() && contents.iter().all(|content| content["stored"] == true),
+        "{pulled:#}"
+    );
     // Everything is there: the origin may go.
     fleet.origin.fail(When::any(), 503);
     for architecture in ["amd64", "arm64"] {
-        let pulled = fleet.client("prod").pull("up/team/app", "1", architecture).await;
+        let pulled = fleet
+            .client("prod")
+            .pull("up/team/app", "1", architecture)
+            .await;
         assert_eq!(pulled.unwrap().digest, image.digest);
     }
     fleet.origin.heal();
@@ -53,12 +86,33 @@ async fn a_pull_that_waits_ends_when_the_node_holds_every_platform() {
         let expected = (node.to_owned(), platform.to_owned(), true);
         assert!(complete.contains(&expected), "{expected:?}: {complete:?}");
     }
-    let table = fleet.regmesh(&["explain", "prod/up/team/app:1"]).await.well().out;
-    assert!(table.contains("prod") && table.contains("dev") && table.contains("linux/arm64"), "{table}");
+    let table = fleet
+        .regmesh(&["explain", "prod/up/team/app:1"])
+        .await
+        .well()
+        .out;
+    assert!(
+        table.contains("prod") && table.contains("dev") && table.contains("linux/arm64"),
+        "{table}"
+    );
     // The spoke was not asked.
     let digest = image.digest.to_string();
-    fleet.regmesh(&["wait", &digest, "--on", "prod", "--timeout", "10s"]).await.well();
-    let all = ["wait", &digest, "--on", "all", "--at-least", "3", "--timeout", "1s", "-o", "json"];
+    fleet
+        .regmesh(&["wait", &digest, "--on", "prod", "--timeout", "10s"])
+        .await
+        .well();
+    let all = [
+        "wait",
+        &digest,
+        "--on",
+        "all",
+        "--at-least",
+        "3",
+        "--timeout",
+        "1s",
+        "-o",
+        "json",
+    ];
     let waited = fleet.regmesh(&all).await.ends(1);
     assert!(waited.json()["waiting"]["spoke"].is_string(), "{waited:#?}");
     let absent = ["pull", "prod/up/team/none:1", "--wait", "-o", "json"];

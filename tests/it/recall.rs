@@ -40,8 +40,14 @@ async fn a_recall_holds_through_restarts_and_loss_until_it_is_lifted() {
     refuses(&fleet, "spoke", &repository, &image).await;
     confirmed_by(&fleet, &TIERS, &[]).await;
     let audit = fleet.regmesh(&["audit", "list", "-o", "json"]).await.well();
-    assert!(audit.out.contains(&format!("recalls/{layer}")), "{audit:#?}");
-    assert!(!fleet.hook.of_action("recalled").is_empty(), "no webhook heard of it");
+    assert!(
+        audit.out.contains(&format!("recalls/{layer}")),
+        "{audit:#?}"
+    );
+    assert!(
+        !fleet.hook.of_action("recalled").is_empty(),
+        "no webhook heard of it"
+    );
     fleet.regmesh(&["recall", "lift", &layer]).await.well();
     for node in TIERS {
         eventually_async(BOUND, "it is served again", async || {
@@ -50,7 +56,10 @@ async fn a_recall_holds_through_restarts_and_loss_until_it_is_lifted() {
         })
         .await;
     }
-    let list = fleet.regmesh(&["recall", "list", "-o", "json"]).await.well();
+    let list = fleet
+        .regmesh(&["recall", "list", "-o", "json"])
+        .await
+        .well();
     assert_eq!(list.json(), Value::Array(Vec::new()));
     fleet.regmesh(&["recall", "lift", &layer]).await.ends(1);
 }
@@ -75,7 +84,10 @@ async fn refuses(fleet: &Fleet, node: &str, repository: &str, image: &Image) {
 
 async fn confirmed_by(fleet: &Fleet, confirmed: &[&str], unconfirmed: &[&str]) {
     eventually_async(BOUND, "the list says who has confirmed", async || {
-        let list = fleet.regmesh(&["recall", "list", "-o", "json"]).await.well();
+        let list = fleet
+            .regmesh(&["recall", "list", "-o", "json"])
+            .await
+            .well();
         let list = list.json();
         let (has, has_not) = (&list[0]["confirmed"], &list[0]["unconfirmed"]);
         if *has == serde_json::json!(confirmed) && *has_not == serde_json::json!(unconfirmed) {

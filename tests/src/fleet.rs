@@ -134,7 +134,7 @@ impl Fleet {
             eventually_async(BOUND * 2, &what, async || {
                 match self.metric(&name, "regmesh_control_connected").await {
                     Some(seen) if seen == value => Ok(()),
-                    other => Err(other),
+                    other => Err((other, self.said(&name))),
                 }
             })
             .await;
@@ -236,6 +236,12 @@ impl Fleet {
     /// What the control plane said, if it is a process.
     pub fn control_said(&self) -> Vec<String> {
         self.control.said()
+    }
+
+    /// Starts it again on its data, at its addresses, in this process and with these times.
+    pub async fn start_control_here(&mut self, settings: ::control::config::Settings) {
+        self.control.settle(settings);
+        self.start_control().await;
     }
 
     /// Starts it again on its data, at its addresses.

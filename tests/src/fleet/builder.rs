@@ -115,12 +115,7 @@ impl Fleet {
     }
 }
 
-fn usual(
-    nodes: &BTreeMap<String, Node>,
-    origin: &Origin,
-    hook: &Hook,
-    dir: &Path,
-) -> Topology {
+fn usual(nodes: &BTreeMap<String, Node>, origin: &Origin, hook: &Hook, dir: &Path) -> Topology {
     let mut topology = Topology::default();
     let tiers = TIERS.into_iter().filter(|name| nodes.contains_key(*name));
     let tiers: Vec<&str> = tiers.collect();

@@ -54,18 +54,31 @@ impl Control {
         ([127, 0, 0, 1], self.ports[1]).into()
     }
 
+    /// Which times the next one in this process has.
+    pub(super) fn settle(&mut self, settings: Settings) {
+        self.kind = Kind::Here(settings);
+    }
+
     /// Starts it, ready.
     pub(super) async fn start(&mut self, program: &str, data: &Path) {
-        let [api, node_service, operational] =
-            self.ports.map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+        let [api, node_service, operational] = self
+            .ports
+            .map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
         self.running = Some(match &self.kind {
             Kind::Apart => {
-                let at = [("--api", api), ("--node-service", node_service), ("--admin", operational)];
+                let at = [
+                    ("--api", api),
+                    ("--node-service", node_service),
+                    ("--admin", operational),
+                ];
                 let mut command = vec!["control".to_owned()];
                 for (flag, address) in at {
                     command.extend([flag.to_owned(), address.to_string()]);
                 }
-                for (flag, value) in [("--data-dir", data.display().to_string()), ("--advertise", self.advertise.clone())] {
+                for (flag, value) in [
+                    ("--data-dir", data.display().to_string()),
+                    ("--advertise", self.advertise.clone()),
+                ] {
                     command.extend([flag.to_owned(), value]);
                 }
                 let process = Process::start(Path::new(program), command, &[]);
@@ -103,7 +116,11 @@ impl Control {
                 tasks.drain(Duration::ZERO).await;
                 drop(running);
                 eventually("the control plane is gone", || {
-                    if tasks.is_empty() { Ok(()) } else { Err(tasks.len()) }
+                    if tasks.is_empty() {
+                        Ok(())
+                    } else {
+                        Err(tasks.len())
+                    }
                 })
                 .await;
             }
