@@ -315,15 +315,7 @@ async fn up_has_a_control_plane_that_the_commands_find_by_themselves() {
     let fleet: Fleet = Builder::apart(PROGRAM).tiers(2).not_joined().start().await;
     let file = fleet.write("mesh.yaml", &fleet.topology.text());
     let data = fleet.dir().join(".regmesh");
-    let any = [
-        "--api",
-        "127.0.0.1:0",
-        "--node-service",
-        "127.0.0.1:0",
-        "--control-admin",
-        "127.0.0.1:0",
-    ];
-    let mut up = tests::Regmesh::up(PROGRAM, file.as_ref(), &data, &any)
+    let mut up = tests::Regmesh::up(PROGRAM, file.as_ref(), &data, &[])
         .await
         .unwrap();
     let healthy = eventually_async(BOUND, "both nodes are healthy", async || {
