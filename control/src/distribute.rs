@@ -178,6 +178,7 @@ impl Distribute {
         let above = ahead::above(held.chain(mark.map(|mark| mark.seen)), newest);
         // First: whoever hears of the new generation must find no mark.
         self.0.unmark().await?;
+        self.0.put_recovered(above).await?;
         self.0.publisher.recover(above, who).await
     }
 
@@ -198,8 +199,11 @@ impl Distribute {
         let held = Generation(hello.generation);
         let before = self.0.before(&hello.instance);
         let confirmed = before.as_ref().map_or(Generation(0), |seen| seen.confirmed);
-        let ahead = self.0.find_ahead(held, confirmed).await;
         let document_digest = hex::encode(&hello.document_digest);
+        let ahead = self
+            .0
+            .find_ahead(&node, held, &document_digest, confirmed)
+            .await;
         let seen = self.0.greeted(&hello, &shown, before, ahead);
         let link = Link {
             inner: Arc::clone(&self.0),

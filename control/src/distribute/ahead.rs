@@ -2,13 +2,16 @@
 //!
 //! They get nothing until an operator confirms: what was published since the backup would otherwise be replaced by what was in force
 //! before it, as soon as generations have caught up. So the first node that is seen ahead leaves a mark in the state: every node that
-//! holds a generation above the mark, and did not get it from us, waits too. `recover` takes the mark away and publishes above all.
+//! holds a generation above the mark, and did not get it from us, waits too. Numbers may have caught up before the first node comes: one
+//! that holds a number of ours, but never confirmed it to us, is ahead when its content is another than ours. `recover` takes the mark away and publishes above all.
 
 use serde::{Deserialize, Serialize};
 use wire::generation::Generation;
 
 /// The name of the mark in the state.
 pub(super) const VALUE: &str = "ahead";
+/// The name in the state of the number that was recovered above: what nodes held up to there was confirmed by an operator.
+pub(super) const RECOVERED: &str = "recovered";
 /// How far above our newest generation a node's claim is believed, when a number above all of them is looked for.
 const BELIEVED: u64 = 1 << 32;
 
@@ -30,6 +33,17 @@ pub(super) fn is_ahead(
 ) -> bool {
     let above_mark = mark.is_some_and(|mark| held > mark.floor && held != confirmed);
     held > newest || above_mark
+}
+
+/// Whether a node may hold something else than we know under a number that we know too: one that it never confirmed to us, published
+/// before a restore, and reached again since. What it holds must then be compared.
+pub(super) fn is_doubtful(held: Generation, confirmed: Generation, recovered: Generation) -> bool {
+    held > confirmed && held > recovered
+}
+
+/// The mark after a node was seen with other content than ours under `held`: everything from there on is from before the restore.
+pub(super) fn marked_at(before: Option<Mark>, held: Generation) -> Option<Mark> {
+    marked(before, held, Generation(held.0.saturating_sub(1)))
 }
 
 /// The mark after a node was seen with `held` above `newest`. An absurd claim leaves none: it is that node's affair alone.
@@ -97,6 +111,32 @@ mod tests {
             );
             assert_eq!(waits, expected, "{held} {newest} {mark:?} {confirmed}");
         }
+    }
+
+    #[test]
+    fn only_what_was_never_confirmed_nor_recovered_is_compared_and_its_mark_covers_it() {
+        // (held, confirmed, recovered) -> doubtful
+        let cases = [
+            (0, 0, 0, false),
+            (5, 5, 0, false),
+            (4, 5, 0, false),
+            (6, 5, 0, true),
+            (6, 5, 8, false),
+            (9, 5, 8, true),
+        ];
+        for (held, confirmed, recovered, expected) in cases {
+            let doubtful = is_doubtful(
+                Generation(held),
+                Generation(confirmed),
+                Generation(recovered),
+            );
+            assert_eq!(doubtful, expected, "{held} {confirmed} {recovered}");
+        }
+        let mark = marked_at(None, Generation(6));
+        let waits = |held, confirmed| {
+            is_ahead(Generation(held), Generation(7), mark, Generation(confirmed))
+        };
+        assert!(waits(6, 5) && !waits(6, 6) && !waits(5, 0));
     }
 
     #[test]

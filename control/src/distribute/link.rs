@@ -143,7 +143,7 @@ impl Link {
         );
         if self.seen.ahead {
             let text = format!(
-                "{} holds generation {}, which this control plane does not know: it gets nothing until `regmesh control recover`",
+                "{} holds generation {} as this control plane does not know it: it gets nothing until `regmesh control recover`",
                 self.who(),
                 hello.generation
             );

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use wire::generation::Generation;
+use wire::{generation::Generation, name::NodeName};
 
 use super::{
     Inner,
@@ -17,25 +17,79 @@ impl Inner {
     }
 
     /// As `is_ahead`, and leaves the mark when the node is the first.
-    pub(super) async fn find_ahead(&self, held: Generation, confirmed: Generation) -> bool {
+    pub(super) async fn find_ahead(
+        &self,
+        node: &NodeName,
+        held: Generation,
+        document_digest: &str,
+        confirmed: Generation,
+    ) -> bool {
         if held > self.newest() {
             // Another control plane may have published what we have not heard of yet.
             let newest = self.state.newest().await;
             let newest =
                 newest.map(|newest| newest.map_or(Generation(0), |newest| newest.generation));
             match newest {
-                Ok(newest) if held <= newest => return false,
-                Ok(newest) => self.leave_mark(held, newest).await,
+                Ok(newest) if held <= newest => {
+                    let differs = self.differs(node, held, document_digest, confirmed).await;
+                    if differs {
+                        self.leave_mark(|before| ahead::marked_at(before, held))
+                            .await;
+                    }
+                    return differs;
+                }
+                Ok(newest) => {
+                    self.leave_mark(|before| ahead::marked(before, held, newest))
+                        .await;
+                }
                 Err(_) => {}
             }
+        } else if self.differs(node, held, document_digest, confirmed).await {
+            self.leave_mark(|before| ahead::marked_at(before, held))
+                .await;
         }
         self.is_ahead(held, confirmed)
     }
 
-    async fn leave_mark(&self, held: Generation, newest: Generation) {
+    /// Whether a node holds other content than ours under a number of ours. What cannot be compared does not differ.
+    async fn differs(
+        &self,
+        node: &NodeName,
+        held: Generation,
+        document_digest: &str,
+        confirmed: Generation,
+    ) -> bool {
+        if !ahead::is_doubtful(held, confirmed, Generation(0)) {
+            return false;
+        }
+        let ours = self.slices.digest_at(&*self.state, node, held).await;
+        if ours.is_none_or(|ours| ours == document_digest) {
+            return false;
+        }
+        let recovered = match self.state.value(ahead::RECOVERED).await {
+            Ok(stored) => stored.and_then(|bytes| serde_json::from_slice(&bytes).ok()),
+            Err(_) => return false,
+        };
+        ahead::is_doubtful(held, confirmed, recovered.unwrap_or_default())
+    }
+
+    /// Remembers what an operator recovers above.
+    pub(super) async fn put_recovered(&self, above: Generation) -> Result<(), state::Error> {
+        let value = serde_json::to_vec(&above).ok();
+        loop {
+            let stored = self.state.value(ahead::RECOVERED).await?;
+            let written = self
+                .state
+                .swap_value(ahead::RECOVERED, stored, value.clone());
+            if written.await? {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn leave_mark(&self, marked: impl FnOnce(Option<Mark>) -> Option<Mark>) {
         let before = self.mark.load().as_deref().copied();
-        let Some(mark) = ahead::marked(before, held, newest).filter(|mark| before != Some(*mark))
-        else {
+        let Some(mark) = marked(before).filter(|mark| before != Some(*mark)) else {
             return;
         };
         self.mark.store(Some(Arc::new(mark)));

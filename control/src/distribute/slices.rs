@@ -8,11 +8,16 @@ use std::{
     sync::{Arc, Mutex as Lock, PoisonError, Weak},
 };
 
+use identity::certificate::document_digest;
 use runtime::{Clock, Tasks};
 use tokio::sync::{Mutex, Semaphore};
 use wire::{generation::Generation, name::NodeName, time::WallTime};
 
-use crate::{ca::Signer, publish::Publisher};
+use crate::{
+    ca::Signer,
+    publish::{Current, Publisher},
+    state::State,
+};
 
 /// How many are cut at a time.
 const AT_ONCE: usize = 2;
@@ -76,6 +81,26 @@ impl Slices {
         let cut = Arc::new(made.await.ok()??);
         *mine = Arc::downgrade(&cut);
         Some(cut)
+    }
+}
+
+impl Slices {
+    /// The digest of the document that a node was to get with an older generation, cut again; empty when that has no such node.
+    /// `None` when there is no such generation, or when it cannot be looked at.
+    pub(super) async fn digest_at(
+        &self,
+        state: &dyn State,
+        node: &NodeName,
+        generation: Generation,
+    ) -> Option<String> {
+        let published = state.generation(generation).await.ok()??;
+        let _permit = self.permits.acquire().await.ok()?;
+        let node = node.clone();
+        let cut = self.tasks.spawn_blocking("cut", move || {
+            let slice = Current::read(published).ok()?.slice(&node);
+            Some(slice.map_or_else(String::new, |slice| document_digest(&slice.document)))
+        });
+        cut.await.ok()?
     }
 }
 

@@ -271,6 +271,44 @@ async fn a_node_ahead_gets_nothing_until_recovered_even_when_numbers_catch_up() 
     assert!(!seen(&control, &node).unwrap().seen.ahead);
 }
 
+#[tokio::test]
+async fn a_number_of_ours_with_other_content_is_ahead_until_recovered_and_with_ours_is_not() {
+    let control = control().await;
+    let (node, line, document) = settled(&control, "prod").await;
+    drop(line);
+    let newest = control.apply(&["dev", "prod"], "after the restore").await;
+    let mut line = node
+        .connect(&control.address, newest.0, "from before the restore")
+        .await
+        .unwrap();
+    assert!(line.welcome().await.ahead);
+    control.apply(&["dev", "prod"], "two").await;
+    drop(line);
+    let mut line = node
+        .connect(&control.address, newest.0, "from before the restore")
+        .await
+        .unwrap();
+    assert!(line.welcome().await.ahead, "it is older than ours by now");
+    // An instance that we do not know, with what is ours: another control plane's confirmation was lost.
+    let replica = control.joined("prod").await;
+    let first = Generation(newest.0 - 1);
+    let mut other = replica
+        .connect(&control.address, first.0, &document)
+        .await
+        .unwrap();
+    assert!(!other.welcome().await.ahead);
+    let late = control.joined("dev").await;
+
+    let recovered = control.distribute.recover(WHO).await.unwrap();
+    assert_eq!(line.take(None).await.0, recovered);
+    let mut line = late
+        .connect(&control.address, newest.0, "from before the restore")
+        .await
+        .unwrap();
+    assert!(!line.welcome().await.ahead, "an operator has confirmed");
+    assert_eq!(line.take(None).await.0, recovered);
+}
+
 /// Answers the next question.
 async fn answer(line: &mut Line, outcome: Result<Answer, Problem>) -> node_service::Ask {
     let to_node::Kind::Ask(asked) = line.next().await.unwrap() else {

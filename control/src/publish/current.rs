@@ -47,7 +47,7 @@ impl Current {
     }
 
     /// Reads what was published, by this release or another.
-    pub(super) fn read(published: Published) -> Result<Self, Error> {
+    pub(crate) fn read(published: Published) -> Result<Self, Error> {
         if published.desired.document.is_empty() {
             return Ok(Self::of(published, Arc::default(), None));
         }
