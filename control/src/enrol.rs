@@ -5,10 +5,7 @@
 //! that the state does not know renews all the same when its certificate names it, because a database may come from a backup; a
 //! revocation forgets a node's instances and tokens, so that only a new token brings it back. Source: `spec/control-plane.md`.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use arc_swap::ArcSwap;
 use identity::certificate::{self, At, Invalid, Leaf, Request, Shown, is_revoked};
@@ -34,9 +31,11 @@ mod refused;
 mod tests;
 mod token;
 mod told;
+mod window;
 
 pub use refused::Refused;
 use token::hash;
+pub(crate) use window::Window;
 
 /// How many events are kept.
 pub(crate) const KEEP_EVENTS: u64 = 50_000;
@@ -49,7 +48,7 @@ pub struct Enrol {
     clock: Clock,
     address: String,
     shut_out: ArcSwap<BTreeMap<String, String>>,
-    anonymous: Mutex<(i64, u32)>,
+    anonymous: Window,
 }
 
 /// What an admitted node is given.
@@ -108,7 +107,7 @@ impl Enrol {
             clock,
             address,
             shut_out: ArcSwap::default(),
-            anonymous: Mutex::default(),
+            anonymous: Window::default(),
         };
         enrol.refresh().await?;
         Ok(enrol)

@@ -22,8 +22,14 @@ use serde::Serialize;
 use wire::{api::problem::Problem, generation::Generation};
 
 use crate::{
-    asking::Asking, ca::Ca, enrol::Enrol, metric::Metrics, publish::Publisher, sign_in::SignIn,
-    state::State, status::Alarms,
+    asking::Asking,
+    ca::Ca,
+    enrol::{Enrol, Window},
+    metric::Metrics,
+    publish::Publisher,
+    sign_in::SignIn,
+    state::State,
+    status::Alarms,
 };
 
 mod audit;
@@ -90,6 +96,8 @@ pub(crate) struct Api {
     pub(crate) metrics: Metrics,
     pub(crate) settings: Settings,
     pub(crate) streams: Limit,
+    /// Refused changes in the audit log.
+    pub(crate) refusals: Window,
     /// The OpenAPI document, made when it is first asked for.
     pub(crate) document: OnceLock<Bytes>,
     pub(crate) clock: Clock,

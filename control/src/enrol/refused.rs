@@ -94,12 +94,26 @@ impl Refused {
         })
     }
 
-    /// Whether somebody without a name of ours caused it: anyone can, as often as they like.
+    /// Whether somebody without a valid certificate or token of ours can cause it, as often as they like. A token that was used, ended
+    /// or is another node's is no proof: whoever has seen it once can show it again for ever.
     #[must_use]
     pub(super) fn is_anonymous(&self) -> bool {
-        matches!(
-            self,
-            Self::UnknownToken(_) | Self::NoOidc | Self::Bad(_) | Self::UnknownNode(_)
-        )
+        match self {
+            Self::UnknownToken(_)
+            | Self::UsedToken(_)
+            | Self::ExpiredToken(_)
+            | Self::OtherNode { .. }
+            | Self::NoOidc
+            | Self::UnknownNode(_)
+            | Self::Certificate(_)
+            | Self::NotANode
+            | Self::OtherMesh
+            | Self::Bad(_) => true,
+            Self::UnknownInstance(_)
+            | Self::ShutOut { .. }
+            | Self::Revoked(_)
+            | Self::ExpiredCertificate(_)
+            | Self::OtherInstance(_) => false,
+        }
     }
 }

@@ -1,8 +1,6 @@
 //! Refusals and copies, told to people: audit log, log, events.
 
-use std::sync::PoisonError;
-
-use wire::{api::event, name::NodeName, time::WallTime};
+use wire::{api::event, name::NodeName};
 
 use super::{Enrol, Enrolled, Error, KEEP_EVENTS, Refused};
 use crate::state::NewEntry;
@@ -22,7 +20,9 @@ impl Enrol {
             tracing::warn!(node, action, reason = %refused, "a node was not let in");
             let recorded_by_state = matches!(refused, Refused::ShutOut { .. });
             let now = self.now();
-            if !recorded_by_state && (!refused.is_anonymous() || self.may_record(now)) {
+            if !recorded_by_state
+                && (!refused.is_anonymous() || self.anonymous.may_record(now, ANONYMOUS))
+            {
                 let entry = NewEntry {
                     at: now,
                     who: format!("node:{}", node.get(..63).unwrap_or(node)),
@@ -42,19 +42,6 @@ impl Enrol {
             }
         }
         result
-    }
-
-    fn may_record(&self, now: WallTime) -> bool {
-        let minute = now.seconds().div_euclid(60);
-        let mut window = self
-            .anonymous
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if window.0 != minute {
-            *window = (minute, 0);
-        }
-        window.1 = window.1.saturating_add(1);
-        window.1 <= ANONYMOUS
     }
 
     pub(super) async fn cloned(&self, node: &NodeName, instance: &str, reason: &str) {

@@ -30,6 +30,9 @@ use crate::{sign_in::Caller, state::NewEntry};
 /// The name of the header that carries a request's id.
 const REQUEST_ID: &str = "x-request-id";
 
+/// Refused changes in the audit log, a minute: what was done must not be lost among what was not.
+const REFUSALS: u32 = 60;
+
 /// A request as it is logged: nothing of its query, its body or its token.
 pub(super) struct Line {
     id: Uuid,
@@ -188,12 +191,20 @@ async fn refused(
     if !caller.is_known() || endpoint.method == Method::GET {
         return;
     }
+    let now = WallTime(api.clock.wall_ms());
+    if !api.refusals.may_record(now, REFUSALS) {
+        tracing::warn!(
+            who = caller.who,
+            "refused changes are too many: one is not in the audit log"
+        );
+        return;
+    }
     let mut target = endpoint.path.trim_start_matches("/api/v1/").to_owned();
     for (name, value) in path {
         target = target.replace(&format!("{{{name}}}"), value);
     }
     let entry = NewEntry {
-        at: WallTime(api.clock.wall_ms()),
+        at: now,
         who: caller.who.clone(),
         action: endpoint.method.as_str().to_ascii_lowercase(),
         target: target.chars().take(300).collect(),

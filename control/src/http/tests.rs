@@ -146,6 +146,7 @@ pub(super) async fn empty() -> Rig {
         metrics: Metrics::new(&Registry::new()),
         settings: Settings::default(),
         streams: Limit::new("event_streams", 4),
+        refusals: Window::default(),
         document: OnceLock::new(),
         clock: clock.clone(),
         publisher,

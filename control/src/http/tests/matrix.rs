@@ -155,6 +155,23 @@ async fn a_refused_change_is_in_the_audit_log() {
 }
 
 #[tokio::test]
+async fn refused_changes_fill_the_audit_log_so_far_a_minute() {
+    let rig = rig().await;
+    let bearer = format!("Bearer {}", rig.session("reader").await);
+    let headers = [("authorization", bearer.as_str())];
+    for _ in 0..70 {
+        let got = rig
+            .send(Method::DELETE, "/api/v1/nodes/dev", &headers, "")
+            .await;
+        assert_eq!(got.status, 403);
+    }
+    let log = rig.get("/api/v1/audit?limit=200").await;
+    let items = log.body["items"].as_array().unwrap();
+    let refused = items.iter().filter(|entry| !entry["refused"].is_null());
+    assert_eq!(refused.count(), 60);
+}
+
+#[tokio::test]
 async fn every_operation_of_the_document_is_a_row_and_every_row_an_operation() {
     let document = openapi::document(&table::endpoints());
     let mut ids = std::collections::BTreeSet::new();
