@@ -363,6 +363,10 @@ pub trait State: Send + Sync + 'static {
     /// The answer, once it is there; it is then forgotten.
     async fn take_answer(&self, id: &str) -> Result<Option<Vec<u8>>, Error>;
 
+    /// Whether other control planes may use it at the same time.
+    fn is_shared(&self) -> bool {
+        true
+    }
     /// What changed, whoever changed it: in this process at once, in others as soon as the database says so.
     fn news(&self) -> watch::Receiver<News>;
 }

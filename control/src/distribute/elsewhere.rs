@@ -17,6 +17,9 @@ use crate::{
     state::{self, Reported},
 };
 
+/// Heartbeats without a word written of an instance after which it is not connected.
+const SILENT: u32 = 3;
+
 /// By instance.
 #[derive(Debug, Default)]
 pub(super) struct Elsewhere {
@@ -36,16 +39,39 @@ pub(super) struct Row {
 impl Row {
     /// As it looks now, when no stream of it is open here.
     pub(super) fn instance(&self, inner: &Inner) -> InstanceSeen {
-        let others = !self.held_by.is_empty() && self.held_by != inner.id;
-        // One heartbeat more than the holder itself allows, for its writing.
-        let lately = inner.rhythm.heartbeat * 4 + Duration::from_secs(2);
         let age = self.last_seen.age(inner.now()).unwrap_or_default();
         InstanceSeen {
-            connected: others && age <= lately,
+            connected: self.by_another(inner) && age <= inner.rhythm.heartbeat * SILENT,
             here: false,
             last_seen: self.last_seen,
             seen: Arc::clone(&self.seen),
         }
+    }
+}
+
+impl Row {
+    /// Whether another control plane holds its stream, or held it when it died.
+    fn by_another(&self, inner: &Inner) -> bool {
+        holder(&self.held_by, &inner.id, inner.state.is_shared()) == Holder::Another
+    }
+}
+
+/// Who holds a stream that something was written of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Holder {
+    Nobody,
+    Us,
+    Another,
+}
+
+/// Over a store of ours alone, whoever else is named there is a process of before, which is dead.
+fn holder(held_by: &str, us: &str, is_shared: bool) -> Holder {
+    if held_by == us {
+        Holder::Us
+    } else if held_by.is_empty() || !is_shared {
+        Holder::Nobody
+    } else {
+        Holder::Another
     }
 }
 
@@ -65,7 +91,7 @@ impl Inner {
                 .last_seen
                 .age(now)
                 .is_none_or(|age| age < Duration::from_secs(120));
-            !row.held_by.is_empty() && row.held_by != self.id && lately
+            row.by_another(self) && lately
         });
         *self.elsewhere() = Elsewhere { rows, others };
         Ok(())
@@ -116,4 +142,39 @@ fn read(row: Reported, before: &Elsewhere) -> Option<(String, Row)> {
         seen: Arc::new(seen),
     };
     Some((row.instance, read))
+}
+
+#[cfg(test)]
+mod tests {
+    use runtime::Clock;
+
+    use super::*;
+    use crate::test_mesh::Control;
+
+    #[test]
+    fn who_is_named_in_a_store_of_ours_alone_is_dead() {
+        assert_eq!(holder("before", "us", false), Holder::Nobody);
+        assert_eq!(holder("other", "us", true), Holder::Another);
+        assert_eq!(holder("us", "us", false), Holder::Us);
+        assert_eq!(holder("", "us", true), Holder::Nobody);
+    }
+
+    #[tokio::test]
+    async fn an_instance_of_another_control_plane_is_connected_for_three_silent_heartbeats() {
+        let control = Control::with(
+            Clock::manual(1_700_000_000_000),
+            super::super::Rhythm::default(),
+        );
+        let control = control.await;
+        let inner = &control.distribute.0;
+        for (seconds, connected) in [(0, true), (30, true), (31, false)] {
+            let row = Row {
+                node: "prod".parse().unwrap(),
+                held_by: "other".to_owned(),
+                last_seen: WallTime(inner.now().0 - seconds * 1_000),
+                seen: Arc::default(),
+            };
+            assert_eq!(row.instance(inner).connected, connected, "{seconds}");
+        }
+    }
 }

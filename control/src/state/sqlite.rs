@@ -388,6 +388,10 @@ impl State for Sqlite {
         Ok(taken.map(|(answer,)| answer))
     }
 
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     fn news(&self) -> watch::Receiver<News> {
         self.news.subscribe()
     }
