@@ -1,7 +1,7 @@
 //! `doctor`: the checks of every node that can be asked, all at once, and TREE, which only the control plane can make.
 //!
 //! TREE looks at what is known already: depth and loops, nodes that are away, behind, ahead, refusing or off the time, and alarms of the
-//! control plane itself. A node that could not be asked leaves a line for its checks, so that silence never looks like health. Source:
+//! control plane itself. A node that does not answer fails TREE, also when only others were wanted: silence never looks like health. Source:
 //! `spec/operations.md` "doctor".
 
 use std::{collections::BTreeSet, time::Duration};
@@ -98,17 +98,14 @@ async fn of_node(
         Ok(_) => "it answered something else".to_owned(),
         Err(error) => wire::api::problem::Problem::from(error).detail,
     };
-    let id = ids.first().copied().unwrap_or(CheckId::StoreWrite);
-    let text = format!("the node's checks ({}) were not made: {why}", names(ids));
-    let fix = format!("see TREE for why {node} cannot be asked");
-    vec![Check {
-        id,
-        node: Some(node),
-        subject: None,
-        outcome: Outcome::Skipped,
-        text,
-        fix: Some(fix),
-    }]
+    let text = format!(
+        "it does not answer, so its checks ({}) were not made: {why}",
+        names(ids)
+    );
+    let fix = format!(
+        "look whether {node} runs and reaches the control plane's node service; a node that was never joined needs `regmesh node join-token {node}`"
+    );
+    vec![check(Some(&node), Outcome::Failed, text, Some(fix))]
 }
 
 fn names(ids: &[CheckId]) -> String {

@@ -140,8 +140,8 @@ async fn nodes_speak_for_themselves_and_silence_leaves_a_line() {
     let report = examined(&mesh, &[CheckId::StoreWrite]).await;
     assert_eq!(
         report.outcome,
-        Outcome::Ok,
-        "nothing failed of what was made"
+        Outcome::Failed,
+        "a node that does not answer is not well"
     );
     let of = |name: &str| {
         report
@@ -151,7 +151,11 @@ async fn nodes_speak_for_themselves_and_silence_leaves_a_line() {
             .unwrap()
     };
     assert_eq!(of("a").outcome, Outcome::Ok);
-    assert_eq!(of("away").outcome, Outcome::Skipped);
+    assert_eq!(
+        (of("away").id, of("away").outcome),
+        (CheckId::Tree, Outcome::Failed)
+    );
+    assert!(of("away").text.contains("does not answer"));
     assert!(of("away").text.contains("STORE-WRITE"), "{:?}", of("away"));
     let all = examined(&mesh, &[]).await;
     assert_eq!(all.outcome, Outcome::Failed);
