@@ -1,0 +1,150 @@
+//! How a rule shows who it is, and whether its upstream understands that.
+
+use super::{MESH, problems};
+
+#[test]
+fn a_rule_authenticates_in_one_way_that_its_upstream_understands() {
+    let with = |rule: &str| {
+        format!(
+            r#"
+credentials:
+  quay: {{loginServer: quay.io, username: {{env: A}}, password: {{env: B}}}}
+  hub: {{loginServer: hub.example, username: {{env: A}}, password: {{env: B}}}}
+  mid: {{loginServer: "mid.example:5443", username: {{env: A}}, password: {{env: B}}}}
+  docker: {{loginServer: index.docker.io, username: {{env: A}}, password: {{env: B}}}}
+identities:
+  managed: {{kind: managed, on: [mid, leaf]}}
+  azure: {{kind: azure, on: hub}}
+  scoped: {{kind: azure, on: hub, scope: "api://x/.default"}}
+  partner: {{kind: federated, on: hub, tokenUrl: "https://t.example/token", sources: [partner.azurecr.io/shared/*, quay.io/one]}}
+access:
+  - {{allow: repository-reader, to: "identity:managed", on: hub, repositories: [team/*]}}
+  - {{allow: repository-writer, to: authenticated, on: mid}}
+rules: {{r: {rule}}}
+"#
+        )
+    };
+    let unused = |code: &&str| !code.starts_with("unused-");
+    let cases: [(&str, &[&str]); 26] = [
+        (
+            "{on: hub, source: docker.io/a, target: a}",
+            &["docker-hub-anonymous"],
+        ),
+        (
+            "{on: hub, source: registry-1.docker.io/a, target: a, credentials: docker}",
+            &[],
+        ),
+        (
+            "{on: hub, source: quay.io/a, target: a, credentials: quay}",
+            &[],
+        ),
+        (
+            "{on: hub, source: quay.io/a, target: a, credentials: docker}",
+            &["login-server-mismatch"],
+        ),
+        (
+            "{on: hub, source: 'quay.io:5000/a', target: a, credentials: quay}",
+            &["login-server-mismatch"],
+        ),
+        (
+            "{on: hub, source: quay.io/a, target: a, credentials: quay, identity: scoped}",
+            &["identity-and-credentials"],
+        ),
+        (
+            "{on: mid, source: 'parent://a', target: a}",
+            &["upstream-needs-authentication"],
+        ),
+        (
+            "{on: mid, source: hub.example/a, target: a}",
+            &["upstream-needs-authentication"],
+        ),
+        (
+            "{on: mid, source: 'parent://a', target: a, credentials: hub}",
+            &[],
+        ),
+        (
+            "{on: leaf, source: 'parent://a', target: a, credentials: mid}",
+            &[],
+        ),
+        (
+            "{on: leaf, source: 'parent://a', target: a, credentials: hub}",
+            &["login-server-mismatch"],
+        ),
+        (
+            "{on: mid, source: 'parent://team/*', target: team/*, identity: managed}",
+            &[],
+        ),
+        (
+            "{on: mid, source: 'hub.example/team/a', target: a, identity: managed}",
+            &[],
+        ),
+        (
+            "{on: mid, source: 'parent://team', target: a, identity: managed}",
+            &["no-read-access"],
+        ),
+        (
+            "{on: mid, source: 'parent://*', target: '*', identity: managed}",
+            &["no-read-access"],
+        ),
+        (
+            "{on: leaf, source: 'parent://x', target: a, identity: managed}",
+            &[],
+        ),
+        (
+            "{on: leaf, source: 'node://hub/team/x', target: a, identity: managed}",
+            &[],
+        ),
+        (
+            "{on: hub, source: quay.io/a, target: a, identity: managed}",
+            &["identity-kind-mismatch", "identity-not-attached"],
+        ),
+        (
+            "{on: hub, source: x.azurecr.io/a, target: a, identity: azure}",
+            &[],
+        ),
+        (
+            "{on: hub, source: quay.io/a, target: a, identity: azure}",
+            &["identity-kind-mismatch"],
+        ),
+        (
+            "{on: hub, source: quay.io/a, target: a, identity: scoped}",
+            &[],
+        ),
+        (
+            "{on: mid, source: x.azurecr.io/a, target: a, identity: azure}",
+            &["identity-not-attached"],
+        ),
+        (
+            "{on: hub, source: partner.azurecr.io/shared/a, target: a, identity: partner}",
+            &[],
+        ),
+        (
+            "{on: hub, source: 'partner.azurecr.io/shared/*', target: 'a/*', identity: partner}",
+            &[],
+        ),
+        (
+            "{on: hub, source: partner.azurecr.io/own/a, target: a, identity: partner}",
+            &["identity-not-for-source"],
+        ),
+        (
+            "{on: hub, source: quay.io/one, target: a, identity: partner}",
+            &[],
+        ),
+    ];
+    for (rule, expected) in cases {
+        let found = problems(&[MESH, &with(rule)]);
+        let codes: Vec<&str> = found.iter().map(|p| p.code).filter(unused).collect();
+        let all: String = found.iter().map(ToString::to_string).collect();
+        assert_eq!(codes, expected, "{rule}\n{all}");
+    }
+}
+
+#[test]
+fn the_message_of_an_identity_that_is_not_attached_is_the_specs() {
+    let part = "{identities: {i: {kind: managed, on: leaf}}, access: [{allow: repository-reader, to: 'identity:i', on: hub}], rules: {r: {on: mid, source: 'parent://a', target: a, identity: i}}}";
+    let found = problems(&[MESH, part]);
+    assert_eq!(
+        found[0].message,
+        "the identity i does not exist or is not associated with node mid"
+    );
+}
