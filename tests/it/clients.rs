@@ -5,7 +5,7 @@
 
 use anyhow::Result;
 use tests::eventually::BOUND;
-use tests::peer::{Buildah, Containerd, Docker, Podman, Skopeo, available, is_root};
+use tests::peer::{Containerd, Containers, Docker, Skopeo, available, is_root};
 use tests::{Client, Image};
 
 mod push;
@@ -101,7 +101,7 @@ async fn podman_pulls_through_three_tiers_and_when_only_the_leaf_is_left() {
     if !available(&["docker-registry", "skopeo", "podman"]) {
         return;
     }
-    let podman = Podman::new().unwrap();
+    let podman = Containers::podman().unwrap();
     pulls_in_every_way(
         4,
         Tiers::at_leaf,
@@ -131,7 +131,7 @@ async fn buildah_pulls_through_three_tiers_and_when_only_the_leaf_is_left() {
     if !available(&["docker-registry", "skopeo", "buildah"]) {
         return;
     }
-    let buildah = Buildah::new().unwrap();
+    let buildah = Containers::buildah().unwrap();
     pulls_in_every_way(
         6,
         Tiers::at_leaf,

@@ -11,17 +11,15 @@ use tokio::process::Command;
 
 use crate::process::Process;
 
-pub mod buildah;
 pub mod containerd;
+pub mod containers;
 pub mod docker;
-pub mod podman;
 pub mod registry;
 pub mod skopeo;
 
-pub use buildah::Buildah;
 pub use containerd::Containerd;
+pub use containers::Containers;
 pub use docker::Docker;
-pub use podman::Podman;
 pub use registry::DockerRegistry;
 pub use skopeo::Skopeo;
 

@@ -1,6 +1,6 @@
 //! Signing in, pushing and pulling back by real clients; a wrong password opens nothing.
 
-use tests::peer::{Buildah, Docker, Podman, Skopeo, available, is_root};
+use tests::peer::{Containers, Docker, Skopeo, available, is_root};
 use tests::{Client, Image, canary};
 
 use super::Tiers;
@@ -73,7 +73,7 @@ async fn podman_signs_in_pushes_and_pulls_back() {
         return;
     }
     let (tiers, password) = stocked(22).await;
-    let podman = Podman::new().unwrap();
+    let podman = Containers::podman().unwrap();
     let (leaf, own) = (
         tiers.leaf_host(),
         format!("{}/own/podman:1", tiers.leaf_host()),
@@ -108,7 +108,7 @@ async fn buildah_signs_in_pushes_and_pulls_back() {
         return;
     }
     let (tiers, password) = stocked(23).await;
-    let buildah = Buildah::new().unwrap();
+    let buildah = Containers::buildah().unwrap();
     let (leaf, own) = (
         tiers.leaf_host(),
         format!("{}/own/buildah:1", tiers.leaf_host()),

@@ -56,7 +56,7 @@ async fn podman_pulls() {
         return;
     }
     let (_registry, _, reference) = stocked().await;
-    let podman = Podman::new().unwrap();
+    let podman = Containers::podman().unwrap();
     podman.pull(&reference).await.unwrap();
     podman.remove(&reference).await.unwrap();
 }
