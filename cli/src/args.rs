@@ -110,8 +110,8 @@ pub enum Command {
     Plan(Plan),
     /// Publish a topology as the next generation
     Apply(Apply),
-    /// Print the topology in force
-    Export,
+    /// Print the topology in force, or what else others need of the mesh
+    Export(Export),
     /// Print the JSON Schema of the topology document
     Schema,
     /// Show the tree of nodes: health, generation, rules, hit ratio, fills, storage
@@ -281,6 +281,21 @@ pub struct Plan {
 pub struct Verify {
     /// A node's data directory, or one that holds several
     pub data_dir: PathBuf,
+}
+
+/// `regmesh export`
+#[derive(Debug, Clone, Flags)]
+pub struct Export {
+    /// What to print instead of the topology
+    #[command(subcommand)]
+    pub what: Option<Exported>,
+}
+
+/// What is exported beside the topology.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Exported {
+    /// The mesh's CA certificates as PEM, for clients of nodes that serve their mesh certificate
+    Ca,
 }
 
 /// `regmesh client-config CLIENT NODE`

@@ -66,7 +66,7 @@ fn run(args: Args) -> anyhow::Result<Exit> {
             command::talk(command::client_config::run(&config, global))
         }
         Command::Apply(apply) => command::talk(command::apply::run(apply, global)),
-        Command::Export => command::talk(command::export::run(global)),
+        Command::Export(export) => command::talk(command::export::run(&export, global)),
         Command::Status(status) => command::talk(command::status::run(status, global)),
         Command::Explain(explain) => command::talk(command::explain::run(explain, global)),
         Command::Doctor(doctor) => command::talk(command::doctor::run(doctor, global)),

@@ -15,7 +15,7 @@ mod request;
 mod spiffe;
 
 pub use authority::{Authority, Leaf};
-pub use chain::{At, Shown, verify};
+pub use chain::{At, Shown, read, to_pem, verify};
 pub use envelope::{DocumentError, EnvelopeError, document_digest, open, sign};
 pub use key::Key;
 pub use pin::{NotAPin, Pin};

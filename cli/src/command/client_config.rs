@@ -1,6 +1,7 @@
 //! `regmesh client-config`: what a client must be told to pull through a node.
 //!
-//! The upstream stays the last resort in what containerd, CRI-O and podman get, so that the images a node itself needs can be
+//! A node that serves its mesh certificate is trusted for its own name alone, by a file with the mesh's CA beside the others; asked of
+//! the control plane, which alone knows it. The upstream stays the last resort in what containerd, CRI-O and podman get, so that the images a node itself needs can be
 //! had without it. Facts about the clients: `reference/clients-and-peers.md` 1.4.
 
 use std::{
@@ -54,11 +55,17 @@ pub async fn run(config: &args::ClientConfig, global: &args::Global) -> anyhow::
     let node = topology
         .node(&name)
         .with_context(|| format!("the topology has no node '{name}'"))?;
-    let made = match config.client {
-        Client::Containerd => containerd(node, &topology),
+    let certified = node.endpoint.secure && node.tls.is_none();
+    let authorities = match config.topology.is_empty() && certified {
+        true => Some(authorities(node, config.client, global).await?),
+        false => None,
+    };
+    let mut made = match config.client {
+        Client::Containerd => containerd(node, &topology, authorities.as_ref()),
         Client::Crio | Client::Podman => vec![registries_conf(node, &topology)],
         Client::Docker => vec![daemon_json(node)],
     };
+    made.extend(authorities);
     match &config.write {
         Some(root) => made.iter().try_for_each(|file| write(root, file, global))?,
         None => output::object(global, &made, || {
@@ -69,6 +76,20 @@ pub async fn run(config: &args::ClientConfig, global: &args::Global) -> anyhow::
         })?,
     }
     Ok(Exit::Ok)
+}
+
+/// Whom to trust for the node, where the client looks for that.
+async fn authorities(node: &Node, client: Client, global: &args::Global) -> anyhow::Result<File> {
+    let folder = match client {
+        Client::Containerd => "containerd",
+        Client::Crio | Client::Podman => "containers",
+        Client::Docker => "docker",
+    };
+    let server = node.endpoint.login_server();
+    Ok(File {
+        path: format!("/etc/{folder}/certs.d/{server}/ca.crt"),
+        content: command::export::authorities(global).await?,
+    })
 }
 
 /// A registry outside the mesh whose content this node serves, and the path it serves it under.
@@ -115,14 +136,15 @@ fn hosts(node: &Node, topology: &Topology) -> BTreeSet<String> {
 }
 
 /// containerd asks with `?ns=HOST`, by which the node finds the rule: one entry per host, no path needed.
-fn containerd(node: &Node, topology: &Topology) -> Vec<File> {
+fn containerd(node: &Node, topology: &Topology, authorities: Option<&File>) -> Vec<File> {
+    let ca = authorities.map_or(String::new(), |file| format!("  ca = \"{}\"\n", file.path));
     let own = File {
         path: format!(
             "/etc/containerd/certs.d/{}/hosts.toml",
             node.endpoint.login_server()
         ),
         content: format!(
-            "server = \"{0}\"\n\n[host.\"{0}\"]\n  capabilities = [\"pull\", \"resolve\", \"push\"]\n",
+            "server = \"{0}\"\n\n[host.\"{0}\"]\n  capabilities = [\"pull\", \"resolve\", \"push\"]\n{ca}",
             node.endpoint
         ),
     };
@@ -130,7 +152,7 @@ fn containerd(node: &Node, topology: &Topology) -> Vec<File> {
         let server = if host == "docker.io" { "registry-1.docker.io" } else { &host };
         let scheme = if topology.is_plain_http(&host) { "http" } else { "https" };
         let content = format!(
-            "server = \"{scheme}://{server}\"\n\n[host.\"{}\"]\n  capabilities = [\"pull\", \"resolve\"]\n  dial_timeout = \"500ms\"\n",
+            "server = \"{scheme}://{server}\"\n\n[host.\"{}\"]\n  capabilities = [\"pull\", \"resolve\"]\n  dial_timeout = \"500ms\"\n{ca}",
             node.endpoint
         );
         File { path: format!("/etc/containerd/certs.d/{host}/hosts.toml"), content }
@@ -344,8 +366,25 @@ insecure = true
     }
 
     #[test]
+    fn containerd_is_told_whom_to_trust_for_the_node_wherever_it_is_asked() {
+        let ca = File {
+            path: "/etc/containerd/certs.d/127.0.0.1:5001/ca.crt".to_owned(),
+            content: String::new(),
+        };
+        let files = made(|node, topology| containerd(node, topology, Some(&ca)));
+        assert_eq!(files.len(), 5);
+        for file in files {
+            let (_, of_node) = file.content.split_once("[host.").unwrap();
+            assert!(
+                of_node.contains(&format!("  ca = \"{}\"\n", ca.path)),
+                "{of_node}"
+            );
+        }
+    }
+
+    #[test]
     fn containerd_asks_a_plain_registry_plainly_when_the_node_is_away() {
-        let files = made(containerd);
+        let files = made(|node, topology| containerd(node, topology, None));
         let servers: Vec<(&str, &str)> = files
             .iter()
             .map(|file| {

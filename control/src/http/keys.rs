@@ -1,8 +1,10 @@
-//! What an operator does to the control plane itself: a new CA, and going on after a restore.
+//! The mesh's CA for clients to trust, and what an operator does to the control plane itself: a new CA, going on after a restore.
 
 use std::sync::Arc;
 
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
+use http::header;
+use identity::certificate;
 use schemars::JsonSchema;
 use serde::Serialize;
 use wire::{
@@ -21,6 +23,15 @@ pub(super) struct Rotated {
     #[serde(with = "rfc3339")]
     #[schemars(with = "schema::Time")]
     signs_from: WallTime,
+}
+
+/// Of certificates as text.
+pub(super) const PEM: &str = "application/x-pem-file";
+
+/// `GET /api/v1/ca`
+pub(super) async fn authorities(api: Arc<Api>, _: Call) -> Result<Response, Problem> {
+    let pem = certificate::to_pem(&api.ca.roots());
+    Ok(([(header::CONTENT_TYPE, PEM)], pem).into_response())
 }
 
 /// `POST /api/v1/keys:rotate`

@@ -82,6 +82,15 @@ fn mesh() -> Vec<Endpoint> {
         .gives::<Session>(200, "The session's token."),
         Endpoint::new(
             Method::GET,
+            "/api/v1/ca",
+            Needs::Nothing,
+            "The mesh's CA certificates as PEM: what clients trust where a node serves its mesh certificate",
+            keys::authorities,
+        )
+        .gives_nothing(200, "Every CA to believe, one after the other.")
+        .also(&[keys::PEM]),
+        Endpoint::new(
+            Method::GET,
             "/api/v1/whoami",
             Needs::SignedIn,
             "Who the token shown says one is",

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use rustls_pki_types::{CertificateDer, UnixTime};
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 use wire::time::WallTime;
@@ -94,7 +95,11 @@ fn signed_by(
     .map_err(|_| Invalid::Foreign)
 }
 
-fn read(leaf: &CertificateDer<'_>) -> Result<Shown, Invalid> {
+/// What a certificate says of itself. Whether that is to be believed is [`verify`]'s.
+///
+/// # Errors
+/// When it cannot be read, or names no single node or control plane.
+pub fn read(leaf: &CertificateDer<'_>) -> Result<Shown, Invalid> {
     let certificate = parse(leaf).ok_or(Invalid::Unreadable)?;
     let names = certificate
         .subject_alternative_name()
@@ -116,6 +121,25 @@ fn read(leaf: &CertificateDer<'_>) -> Result<Shown, Invalid> {
         begins: moment(certificate.validity().not_before.timestamp()),
         ends: moment(certificate.validity().not_after.timestamp()),
     })
+}
+
+/// Certificates as PEM, one after the other.
+#[must_use]
+pub fn to_pem(certificates: &[CertificateDer<'_>]) -> String {
+    let mut pem = String::new();
+    for certificate in certificates {
+        pem.push_str("-----BEGIN CERTIFICATE-----\n");
+        let text = STANDARD.encode(certificate);
+        let mut rest = text.as_str();
+        while !rest.is_empty() {
+            let (line, after) = rest.split_at(rest.len().min(64));
+            pem.push_str(line);
+            pem.push('\n');
+            rest = after;
+        }
+        pem.push_str("-----END CERTIFICATE-----\n");
+    }
+    pem
 }
 
 fn uri<'n>(name: &'n GeneralName<'_>) -> Option<&'n str> {
@@ -193,6 +217,17 @@ mod tests {
         assert_eq!(shown.id.to_string(), "spiffe://acme/node/prod");
         assert_eq!((shown.begins, shown.ends), (START, START.plus(DAY)));
         assert_eq!(shown.instance.as_deref(), Some("one"));
+    }
+
+    #[test]
+    fn certificates_come_back_from_their_pem() {
+        use rustls_pki_types::pem::PemObject;
+        let made = || Authority::generate(START).unwrap().certificate().clone();
+        let certificates = vec![made(), made()];
+        let pem = to_pem(&certificates);
+        let read = CertificateDer::pem_slice_iter(pem.as_bytes());
+        assert_eq!(read.collect::<Result<Vec<_>, _>>().unwrap(), certificates);
+        assert!(pem.lines().all(|line| line.len() <= 64));
     }
 
     #[test]
