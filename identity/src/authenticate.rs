@@ -21,6 +21,7 @@ use self::{
     refresh::{Holder, Record, RefreshStore, RefreshTokens},
 };
 use crate::{
+    certificate::SpiffeId,
     decide::Bound,
     error::{Error, Refused},
     principal::Principal,
@@ -105,6 +106,18 @@ pub struct Origin<'a> {
     pub spiffe: Option<&'a str>,
 }
 
+impl Origin<'_> {
+    /// Who calls, when nothing is shown but the connection's certificate.
+    #[must_use]
+    pub fn principal(&self) -> Principal {
+        let id: Option<SpiffeId> = self.spiffe.and_then(|id| id.parse().ok());
+        match id.as_ref().and_then(SpiffeId::node) {
+            Some(node) => Principal::Node { name: node.clone() },
+            None => Principal::Anonymous,
+        }
+    }
+}
+
 /// Who calls, and what their token is limited to.
 #[derive(Debug, Clone)]
 pub struct Caller {
@@ -136,13 +149,16 @@ enum By {
 }
 
 impl Proven {
-    /// Nobody.
+    /// What a request without credentials proves: the node that its connection's certificate names, else nothing. Tokens for a node
+    /// are worth something under its certificate alone.
     #[must_use]
-    pub fn anonymous() -> Self {
+    pub fn by_connection(origin: Origin<'_>) -> Self {
+        let principal = origin.principal();
+        let bound_to = origin.spiffe.filter(|_| principal.is_known());
         Self {
-            principal: Principal::Anonymous,
+            bound_to: bound_to.map(str::to_owned),
+            principal,
             bound: None,
-            bound_to: None,
             tie: None,
             by: By::Nothing,
         }
@@ -200,7 +216,7 @@ impl Authenticate {
     ) -> Result<Caller, Error> {
         match shown {
             None => Ok(Caller {
-                principal: Principal::Anonymous,
+                principal: origin.principal(),
                 bound: None,
             }),
             Some(Credentials::Bearer(token)) => self.bearer(local, token, origin),

@@ -29,6 +29,7 @@ use crate::{
     event::{Recorder, deliver::Deliveries},
     fill::Fills,
     http::View,
+    membership::Membership,
     metric::Metrics,
     registry,
     rule::{Rules, recalls::Recalls, status::Facts},
@@ -46,6 +47,7 @@ mod listen;
 mod observe;
 mod offer;
 mod recall;
+mod reconnect;
 mod report;
 mod running;
 mod slice;
@@ -81,6 +83,8 @@ pub struct Config {
 pub struct Joined {
     /// Whether the control plane is there.
     pub contact: Contact,
+    /// Its place among the nodes of its mesh; none for a node without a control plane.
+    pub membership: Option<Membership>,
     /// What was found damaged before it started; shown in its status.
     pub warned: Vec<String>,
     /// The disk.
@@ -157,6 +161,7 @@ struct Shared {
     tasks: Tasks,
     draining: CancellationToken,
     contact: Contact,
+    membership: Option<Membership>,
     /// What was damaged before it started.
     warned: Vec<String>,
     started: offer::Started,
@@ -196,6 +201,7 @@ pub async fn start_on(
 ) -> Result<Running, Error> {
     let joined = Joined {
         contact: Contact::alone(clock.clone()),
+        membership: None,
         warned: Vec::new(),
         files,
     };

@@ -13,6 +13,7 @@ pub mod doctor;
 pub mod event;
 pub mod fill;
 pub mod http;
+pub mod membership;
 pub mod metric;
 pub mod registry;
 pub mod request;

@@ -19,6 +19,7 @@ mod roots;
 
 pub use policy::{Policy, Reach, Refused, reach};
 pub use probe::{Blocked, Step, Way};
+pub use roots::Mutual;
 
 use resolve::Checked;
 
@@ -27,6 +28,8 @@ use resolve::Checked;
 pub struct Options {
     /// PEM certificates trusted beside the platform's.
     pub ca_pem: Option<Vec<u8>>,
+    /// For a server that may be one of ours: what is believed beside all that, and shown.
+    pub mutual: Option<Mutual>,
     /// A proxy for everything but loopback. The environment's proxies are not obeyed.
     pub proxy: Option<Url>,
     /// For name, TCP and TLS together.
@@ -43,6 +46,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             ca_pem: None,
+            mutual: None,
             proxy: None,
             connect_timeout: Duration::from_secs(5),
             read_timeout: Duration::from_secs(30),
@@ -68,6 +72,9 @@ pub enum Error {
     /// `ca_pem` holds no certificate, or a broken one.
     #[error("the additional certificate authorities cannot be read")]
     Authorities(#[source] rustls_pki_types::pem::Error),
+    /// What is to be shown is no certificate with its key.
+    #[error("the certificate to show cannot be used")]
+    Certificate(#[source] rustls::Error),
     /// The proxy's URL, or something the library did not like.
     #[error("the HTTP client cannot be made")]
     Client(#[source] reqwest::Error),
@@ -93,7 +100,7 @@ impl Options {
             None => Vec::new(),
         };
         let (proxy, connect_timeout) = (self.proxy.clone(), self.connect_timeout);
-        let tls = roots::client_config(extra);
+        let tls = roots::client_config(extra, self.mutual.as_ref()).map_err(Error::Certificate)?;
         let client = self.builder(policy.clone(), tls.clone())?.build();
         Ok(Client {
             inner: client.map_err(Error::Client)?,
@@ -200,6 +207,14 @@ mod tests {
         (tasks, port)
     }
 
+    async fn server_of<F, Fut>(handler: F, tls: crate::tls::Server) -> (Tasks, u16)
+    where
+        F: Fn(axum::extract::Request) -> Fut + Clone + Send + Sync + 'static,
+        Fut: Future<Output = String> + Send + 'static,
+    {
+        server(Router::new().route("/", get(handler)), Some(tls)).await
+    }
+
     async fn get_text(client: &Client, url: &str) -> Result<String, reqwest::Error> {
         let request = client.request(Method::GET, &url.parse().unwrap());
         request.unwrap().send().await?.text().await
@@ -271,6 +286,56 @@ mod tests {
         };
         let answer = get_text(&options.build().unwrap(), &url).await.unwrap();
         assert_eq!(answer, "HTTP/2.0");
+    }
+
+    #[tokio::test]
+    async fn one_of_ours_is_believed_by_its_judge_and_is_shown_who_we_are() {
+        let made = || {
+            let made = rcgen::generate_simple_self_signed(vec!["elsewhere.example".to_owned()]);
+            let made = made.unwrap();
+            (made.cert.der().clone(), made)
+        };
+        let ((server, key), (own, own_key)) = (made(), made());
+        let live = crate::tls::Live::default();
+        let shown = own.clone();
+        let tls = live.server(Some(Arc::new(move |chain| chain[0] == shown)));
+        let count = |request: axum::extract::Request| async move {
+            let peer = request.extensions().get::<listener::Peer>().unwrap();
+            peer.certificates.len().to_string()
+        };
+        let (_tasks, port) = server_of(count, tls).await;
+        let url = format!("https://localhost:{port}/");
+        let ours = |wanted: rustls_pki_types::CertificateDer<'static>| {
+            let judge: crate::tls::Judge = Arc::new(move |chain| match chain[0] == wanted {
+                true => Ok(()),
+                false => Err("it is another".to_owned()),
+            });
+            let key = own_key.signing_key.serialize_der();
+            let key = rustls_pki_types::PrivateKeyDer::Pkcs8(key.into());
+            let options = Options {
+                mutual: Some(Mutual {
+                    judge,
+                    shown: Arc::new((vec![own.clone()], key)),
+                }),
+                policy: Policy::naming(["localhost"]),
+                ..Options::default()
+            };
+            options.build().unwrap()
+        };
+        let trusting = ours(server.clone());
+        assert!(
+            get_text(&trusting, &url).await.is_err(),
+            "nothing to serve yet"
+        );
+        let pair = key.signing_key.serialize_der();
+        live.swap(
+            vec![server],
+            rustls_pki_types::PrivateKeyDer::Pkcs8(pair.into()),
+        )
+        .unwrap();
+        assert_eq!(get_text(&trusting, &url).await.unwrap(), "1");
+        let error = get_text(&ours(own.clone()), &url).await.unwrap_err();
+        assert!(format!("{error:?}").contains("it is another"), "{error:?}");
     }
 
     #[test]

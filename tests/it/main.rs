@@ -19,6 +19,7 @@ mod explain;
 mod gone;
 mod layers;
 mod lists;
+mod mesh_tls;
 mod mismatch;
 mod not_storing;
 mod overload;

@@ -68,6 +68,12 @@ impl Client {
         }
     }
 
+    /// Over another HTTP client, which trusts whom it does.
+    pub fn over(mut self, http: reqwest::Client) -> Self {
+        self.http = http;
+        self
+    }
+
     pub fn with_account(mut self, user: &str, password: &str) -> Self {
         self.account = Some((user.to_owned(), password.to_owned()));
         self

@@ -263,7 +263,7 @@ async fn nobody_gets_a_token_and_no_refresh_token() {
         audience: "a:1",
         accounts: &accounts,
     };
-    let nobody = Proven::anonymous();
+    let nobody = Proven::by_connection(ORIGIN);
     let token = authenticate
         .issue(local, &nobody, Bound::default())
         .unwrap()

@@ -27,7 +27,10 @@ use super::{
     last_good,
     waiting::{Waiting, Words},
 };
-use crate::app::{self, Contact, Joined, Running, Slice};
+use crate::{
+    app::{self, Contact, Joined, Running, Slice},
+    membership::Membership,
+};
 
 /// Problems told of one slice.
 const PROBLEMS: usize = 64;
@@ -37,6 +40,7 @@ pub(crate) struct Parts {
     pub(crate) home: Arc<Home>,
     pub(crate) config: app::Config,
     pub(crate) contact: Contact,
+    pub(crate) membership: Membership,
     pub(crate) words: Words,
     pub(crate) files: Arc<dyn Files>,
     pub(crate) clock: Clock,
@@ -243,6 +247,7 @@ impl Slices {
     async fn start(&self, slice: Slice, addresses: &mut Addresses) -> Result<(), app::Error> {
         let Parts {
             contact,
+            membership,
             words,
             files,
             clock,
@@ -269,6 +274,7 @@ impl Slices {
         }
         let joined = Joined {
             contact: contact.clone(),
+            membership: Some(membership.clone()),
             warned: words.warnings(),
             files: Arc::clone(files),
         };

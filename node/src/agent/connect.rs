@@ -100,6 +100,7 @@ impl Connect {
             let error = match enrol::enrol(&self.shared.home, &self.shared.link, &token).await {
                 Ok(credential) => {
                     tracing::info!(node = %self.shared.node, mesh = credential.enrolment.mesh, "joined the mesh");
+                    credential.show(&self.shared.membership);
                     self.attempt = 0;
                     return Some(credential);
                 }
@@ -144,7 +145,10 @@ impl Connect {
         if now >= certificate::renew_at(shown.begins, shown.ends, 1.0) {
             let client = link.own(credential).await?;
             match enrol::renew(&self.shared.home, link, client, credential).await {
-                Ok(renewed) => *credential = renewed,
+                Ok(renewed) => {
+                    renewed.show(&self.shared.membership);
+                    *credential = renewed;
+                }
                 Err(error) if now >= shown.ends || error.final_reason().is_some() => {
                     return Err(error);
                 }

@@ -14,6 +14,7 @@ use uuid::Uuid;
 use wire::{join_token::JoinToken, name::NodeName, node_service, time::WallTime};
 
 use super::home::Home;
+use crate::membership::Membership;
 
 const FILE: &str = "enrolment.json";
 const KEY: &str = "key.pem";
@@ -168,6 +169,18 @@ impl Credential {
         let changed = Self::of(enrolment, self.key.clone())?;
         changed.write(home)?;
         Ok(Some(changed))
+    }
+
+    /// Makes it what the node shows to others, and believes of them.
+    pub(crate) fn show(&self, membership: &Membership) {
+        let Some(key) = &self.key else {
+            tracing::error!(node = %self.enrolment.node, "the node's key is damaged: it shows no certificate until it joins again with a new token");
+            return;
+        };
+        let held = membership.hold(self.chain.clone(), Arc::clone(key), self.roots.clone());
+        if let Err(error) = held {
+            tracing::error!(node = %self.enrolment.node, %error, "the node's certificate cannot be shown");
+        }
     }
 
     /// Writes down that this instance may not come back.

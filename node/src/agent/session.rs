@@ -262,6 +262,7 @@ impl Session {
         match renewed {
             Ok(Ok(credential)) => {
                 tracing::info!(node = %self.shared.node, ends = %credential.shown.ends, "the node's certificate was renewed");
+                credential.show(&self.shared.membership);
                 Some(End::Swap(Box::new(credential)))
             }
             Ok(Err(error)) if error.final_reason().is_some() => Some(End::Lost(error)),

@@ -21,7 +21,7 @@ use super::{
     report::Reports,
     waiting::Words,
 };
-use crate::app::Contact;
+use crate::{app::Contact, membership::Membership};
 
 /// When the control plane was last heard of, in milliseconds since 1970.
 pub(super) const CONTACT: &str = "contact";
@@ -42,6 +42,7 @@ pub(super) struct Shared {
     pub(super) link: Link,
     pub(super) slices: Arc<Slices>,
     pub(super) contact: Contact,
+    pub(super) membership: Membership,
     pub(super) words: Words,
     pub(super) reports: Mutex<Reports>,
     /// The number of this connection, counting up; 0 before the first.
@@ -62,7 +63,11 @@ impl Shared {
             Ok(old.with_roots(home, &roots))
         });
         match changed.await {
-            Ok(Ok(changed)) => Ok(changed.unwrap_or(credential)),
+            Ok(Ok(None)) => Ok(credential),
+            Ok(Ok(Some(changed))) => {
+                changed.show(&self.membership);
+                Ok(changed)
+            }
             Ok(Err(error)) => {
                 tracing::error!(node = %self.node, %error, "the mesh's new CA certificates are not taken over");
                 Ok(credential)

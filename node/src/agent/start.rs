@@ -21,7 +21,10 @@ use super::{
     shared::{Shared, offline},
     waiting::Words,
 };
-use crate::app::{self, Contact};
+use crate::{
+    app::{self, Contact},
+    membership::Membership,
+};
 
 impl Config {
     /// Starts the agent, and the node where there is a slice on disk. Returns when something listens.
@@ -105,10 +108,12 @@ impl Config {
             .and_then(|known| known.enrolment.mesh.parse().ok());
         let mesh = mesh.unwrap_or_else(|| "unnamed".parse().expect("a legal name"));
         let words = Words::new(node.clone(), mesh, contact.clone());
+        let membership = Membership::new(clock);
         let found = known
             .as_ref()
             .filter(|known| known.enrolment.shut_out.is_none())
             .map(|known| {
+                known.show(&membership);
                 let now = WallTime(clock.wall_ms());
                 last_good::load(&home, &node, &known.roots, now)
             });
@@ -130,6 +135,7 @@ impl Config {
             home: Arc::clone(&home),
             config,
             contact: contact.clone(),
+            membership: membership.clone(),
             words: words.clone(),
             files,
             clock: clock.clone(),
@@ -149,6 +155,7 @@ impl Config {
             link,
             slices,
             contact,
+            membership,
             words,
             reports: Mutex::default(),
             connections: watch::Sender::new(0),

@@ -11,7 +11,8 @@ use runtime::{clock::Clock, file::Files, metric::Registry as Families, tasks::Ta
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Config, Error, Joined, Running, Shared, Slice, heal, listen, observe, offer, status, tokens,
+    Config, Error, Joined, Running, Shared, Slice, heal, listen, observe, offer, reconnect, status,
+    tokens,
 };
 use crate::{
     event::{Recorder, deliver::Deliveries},
@@ -23,6 +24,7 @@ use crate::{
     session::Sessions,
     settings::Settings,
     store::{self, Store},
+    upstream::pool,
 };
 
 pub(super) async fn build(
@@ -110,15 +112,15 @@ pub(super) async fn build(
         tasks,
     );
     let rates = Arc::default();
-    let upstreams = observe::upstreams(
-        &settings,
-        &metrics,
-        &rates,
-        &config.name,
-        &secrets,
-        &clock,
-        tasks,
-    );
+    let certified = joined.membership.is_some();
+    let upstreams = observe::upstreams(&settings).build(pool::Parts {
+        node: config.name.clone(),
+        membership: joined.membership.clone(),
+        secrets,
+        clock: clock.clone(),
+        tasks: tasks.clone(),
+        observer: observe::counted(&metrics, &rates),
+    });
     let draining = CancellationToken::new();
     let view: Arc<ArcSwapOption<View>> = Arc::default();
     let rim = Arc::new(Http {
@@ -157,11 +159,13 @@ pub(super) async fn build(
         tasks: tasks.clone(),
         draining,
         contact: joined.contact,
+        membership: joined.membership,
         warned: joined.warned,
         started: offer::Started {
             own: own.clone(),
             listen: config.listen.is_some(),
             admin: config.admin.is_some(),
+            certified,
             defaults: config.defaults,
         },
         closed: OnceLock::new(),
@@ -172,6 +176,7 @@ pub(super) async fn build(
         clock,
     });
     shared.apply(slice).await;
+    reconnect::start(&shared);
     status::start(&shared);
     heal::start(&shared);
     let listeners = tasks.child("listeners");

@@ -10,7 +10,10 @@ use tokio::net::lookup_host;
 use topology::model::Node;
 
 use super::{Config, Error, Shared, status};
-use crate::http::{self, Http};
+use crate::{
+    http::{self, Http},
+    membership::Membership,
+};
 
 /// Which defaults hold where neither flags nor topology say anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,13 +69,9 @@ fn registry(
     address: SocketAddr,
     tasks: &Tasks,
 ) -> Result<listener::Config, Error> {
-    let tls = own
-        .tls
-        .as_ref()
-        .map(|files| tls::Config::new(&files.cert, &files.key).build(tasks, &shared.clock));
     let settings = &shared.settings;
     Ok(listener::Config {
-        tls: tls.transpose().map_err(Error::Tls)?,
+        tls: tls(shared, own, tasks)?,
         max_connections: settings.max_connections,
         max_per_address: settings.max_per_address,
         first_byte_deadline: settings.accept_to_first_byte,
@@ -82,6 +81,21 @@ fn registry(
         clock: shared.clock.clone(),
         ..listener::Config::new(address)
     })
+}
+
+/// The files that are declared, else the certificate of the mesh; either way mesh peers may show theirs.
+fn tls(shared: &Shared, own: &Node, tasks: &Tasks) -> Result<Option<tls::Server>, Error> {
+    let membership = shared.membership.as_ref();
+    let Some(files) = &own.tls else {
+        let certified = membership.filter(|_| own.endpoint.secure);
+        return Ok(certified.map(Membership::server));
+    };
+    let config = tls::Config {
+        trust: membership.map(Membership::trust),
+        ..tls::Config::new(&files.cert, &files.key)
+    };
+    let server = config.build(tasks, &shared.clock);
+    server.map(Some).map_err(Error::Tls)
 }
 
 /// The endpoint's own host and port; every interface where its name does not resolve here (behind a load balancer).

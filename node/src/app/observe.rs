@@ -6,20 +6,13 @@ use std::{
     time::Duration,
 };
 
-use identity::secret::Secrets;
-use runtime::{Backoff, Clock, Tasks};
-use wire::name::NodeName;
+use runtime::Backoff;
 
 use crate::{
     copy, fill,
     metric::Metrics,
     settings::Settings,
-    upstream::{
-        breaker,
-        observer::Observer,
-        pool::{self, Pool},
-        remote::Deadlines,
-    },
+    upstream::{breaker, observer::Observer, pool, remote::Deadlines},
 };
 
 /// Fills, with their counts.
@@ -54,17 +47,9 @@ pub(super) fn copies(settings: &Settings, metrics: &Metrics) -> copy::Config {
     }
 }
 
-/// The upstreams of all rules, with their counts.
-pub(super) fn upstreams(
-    settings: &Settings,
-    metrics: &Metrics,
-    rates: &Arc<Rates>,
-    node: &NodeName,
-    secrets: &Secrets,
-    clock: &Clock,
-    tasks: &Tasks,
-) -> Pool {
-    let config = pool::Config {
+/// The upstreams of all rules.
+pub(super) fn upstreams(settings: &Settings) -> pool::Config {
+    pool::Config {
         connect: settings.connect,
         deadlines: Deadlines {
             first_byte: settings.first_byte,
@@ -78,14 +63,12 @@ pub(super) fn upstreams(
             probe_every: settings.breaker_probe,
         },
         ..pool::Config::default()
-    };
-    config.build(pool::Parts {
-        node: node.clone(),
-        secrets: secrets.clone(),
-        clock: clock.clone(),
-        tasks: tasks.clone(),
-        observer: Arc::new(Counted(metrics.clone(), Arc::clone(rates))),
-    })
+    }
+}
+
+/// Counts what passes to and from upstreams.
+pub(super) fn counted(metrics: &Metrics, rates: &Arc<Rates>) -> Arc<dyn Observer> {
+    Arc::new(Counted(metrics.clone(), Arc::clone(rates)))
 }
 
 /// What upstreams said is left of our rate, by name. Bounded by the upstreams of the rules.

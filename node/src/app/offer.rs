@@ -100,6 +100,8 @@ pub(super) struct Started {
     /// Whether flags say the addresses, so that the slice does not.
     pub listen: bool,
     pub admin: bool,
+    /// Whether it has a certificate of its mesh, to serve an https endpoint with.
+    pub certified: bool,
     pub defaults: Defaults,
 }
 
@@ -110,7 +112,8 @@ pub(super) fn restarts(started: &Started, own: &Node) -> Vec<String> {
     let changed = [
         (!started.listen && old.listen != own.listen, "listen"),
         (
-            !started.listen && endpoint && old.endpoint != own.endpoint,
+            (!started.listen && endpoint && old.endpoint != own.endpoint)
+                || (started.certified && old.endpoint.secure != own.endpoint.secure),
             "endpoint",
         ),
         (!started.admin && old.admin != own.admin, "admin"),

@@ -98,6 +98,9 @@ impl Shared {
         };
         // Refusing comes first: nothing of the new slice is served before.
         self.refuse_recalled(slice.recalls());
+        if let (Some(membership), Some(of)) = (&self.membership, &slice.topology.slice) {
+            membership.revoke(of.revoked.clone());
+        }
         let kept = self.kept_facts().await;
         let active = own
             .rules
@@ -117,7 +120,8 @@ impl Shared {
             &self.authenticate,
             previous.as_deref().map(|view| &*view.access),
         );
-        let access = Arc::new(access.ending(max_offline, &self.contact));
+        let access = access.ending(max_offline, &self.contact);
+        let access = Arc::new(access.among(self.membership.as_ref()));
         access.warm().await;
         let view = View {
             generation: slice.generation,

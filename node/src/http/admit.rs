@@ -16,6 +16,7 @@ use identity::{
 };
 use runtime::listener::Peer;
 use wire::{
+    name::NodeName,
     repository::RepositoryName,
     route::{Needs, Route},
     scope::Action,
@@ -41,6 +42,8 @@ pub struct Admitted {
     pub address: IpAddr,
     /// Of a mount: whether the caller may read where the blob is to come from. Else it is an ordinary upload.
     pub may_mount: bool,
+    /// The node of the mesh at the other end, when it is one.
+    pub mesh_peer: Option<NodeName>,
     /// Whether the caller may have tags checked now, through all tiers.
     pub may_force: bool,
     access: Arc<Access>,
@@ -73,7 +76,8 @@ async fn by(
     headers: &HeaderMap,
     route: &Route,
 ) -> Result<Admitted, Box<Refused>> {
-    let origin = access.origin(peer, headers)?;
+    let mesh_peer = access.mesh_peer(peer);
+    let origin = access.origin(peer, mesh_peer.as_ref(), headers)?;
     let needs = route.needs();
     let mut caller = caller(access, headers, origin)
         .await
@@ -83,7 +87,11 @@ async fn by(
         caller.principal = Principal::Anonymous;
     }
     let bound = caller.bound.as_deref();
-    let decision = decide::decide(&caller.principal, &needs, &access.assignments, bound);
+    let mut decision = decide::decide(&caller.principal, &needs, &access.assignments, bound);
+    if matches!(decision, Decision::Deny(_)) && has_shown_nothing(&caller) {
+        // A mesh peer that has shown its certificate alone may have the credentials of a rule to show.
+        decision = Decision::Challenge;
+    }
     if let (Some(away), false) = (cut_off, decision == Decision::Allow) {
         return Err(refused::cut_off(away));
     }
@@ -104,6 +112,7 @@ async fn by(
     Ok(Admitted {
         principal: caller.principal,
         address: origin.address,
+        mesh_peer: mesh_peer.map(|peer| peer.node),
         may_mount,
         may_force,
         access: Arc::clone(access),
@@ -116,6 +125,11 @@ async fn caller(access: &Access, headers: &HeaderMap, origin: Origin<'_>) -> Res
         .authenticate
         .caller(access.local(), shown.as_ref(), origin)
         .await
+}
+
+/// Whether a node is known by its connection alone.
+fn has_shown_nothing(caller: &Caller) -> bool {
+    matches!(caller.principal, Principal::Node { .. }) && caller.bound.is_none()
 }
 
 /// What the request's `Authorization` holds.

@@ -137,10 +137,7 @@ impl Record {
         let no_cache = admitted.may_force
             && all(&parts.headers, header::CACHE_CONTROL.as_str())
                 .any(|v| v.to_ascii_lowercase().contains("no-cache"));
-        let hops = self.believed(
-            Hops::parse(all(&parts.headers, hops::HEADER)),
-            &admitted.principal,
-        );
+        let hops = self.believed(Hops::parse(all(&parts.headers, hops::HEADER)), admitted);
         Request {
             info: Arc::new(info),
             trace: self.0.trace,
@@ -152,8 +149,9 @@ impl Record {
 
     /// The chain as far as it is believed: nodes show who they are, so what an anonymous caller tells is not passed on to
     /// fail others further up. A chain with this node in it is kept from anybody, for its 508 is the caller's alone.
-    fn believed(&self, told: Hops, principal: &Principal) -> Hops {
-        if principal.is_known() || self.0.http.registry.is_among(&told) {
+    fn believed(&self, told: Hops, admitted: &Admitted) -> Hops {
+        let shown = admitted.mesh_peer.is_some() || admitted.principal.is_known();
+        if shown || self.0.http.registry.is_among(&told) {
             told
         } else {
             Hops::default()

@@ -56,8 +56,9 @@ async fn answer(
     body: Body,
 ) -> Result<Given, Refusal> {
     let peer = parts.extensions.get::<Peer>();
+    let mesh_peer = access.mesh_peer(peer);
     let origin = access
-        .origin(peer, &parts.headers)
+        .origin(peer, mesh_peer.as_ref(), &parts.headers)
         .map_err(Refusal::Network)?;
     if let Route::TokenGet = route {
         return get(access, parts, origin).await;
@@ -75,7 +76,7 @@ async fn get(access: &Access, parts: &Parts, origin: Origin<'_>) -> Result<Given
     let query =
         Query::parse(parts.uri.query()).map_err(|error| Refusal::Request(error.to_string()))?;
     let proven = match credentials(&parts.headers).map_err(Error::from)? {
-        None => Proven::anonymous(),
+        None => Proven::by_connection(origin),
         Some(Credentials::Basic { user, secret }) => {
             access
                 .authenticate

@@ -1,7 +1,7 @@
 //! From a rule to the upstream it is filled from: address, trust, credentials, budget and circuit, put together.
 //!
 //! A rule that a new slice does not change keeps its upstream, with the tokens in hand and the circuit as it is; any change makes a
-//! new one, while pulls in flight go on with theirs. Nothing is shared between rules but the account of one credential at one
+//! new one, while pulls in flight go on with theirs; so does another certificate of this node, towards nodes of its mesh. Nothing is shared between rules but the account of one credential at one
 //! upstream, which only counts. Source: `spec/identity.md`, "Calling an upstream".
 
 use std::{
@@ -33,6 +33,7 @@ use super::{
     remote::{self, Deadlines},
     unusable::Unusable,
 };
+use crate::membership::Membership;
 
 mod target;
 
@@ -65,6 +66,8 @@ impl Default for Config {
 pub struct Parts {
     /// This node.
     pub node: NodeName,
+    /// What it shows to nodes of its mesh, and believes of them; none for a node without a control plane.
+    pub membership: Option<Membership>,
     /// Reads credential sets.
     pub secrets: Secrets,
     /// Time.
@@ -132,14 +135,15 @@ impl Pool {
     ) -> Result<Arc<dyn Upstream>, Error> {
         let source = self.source(rule, topology)?;
         let ca = ca(&target)?;
-        let fingerprint = fingerprint(rule, topology, &target, ca.as_deref());
+        let (proof, mutual) = self.mutual(&target).unzip();
+        let fingerprint = fingerprint(rule, topology, &target, (ca.as_deref(), proof));
         if let Some((made_of, upstream)) = self.lock().upstreams.get(&rule.name)
             && *made_of == fingerprint
         {
             return Ok(Arc::clone(upstream));
         }
         let account = self.account(rule, &target);
-        let client = self.client(&target, ca)?;
+        let client = self.client(&target, ca, mutual)?;
         let remote = self.remote(topology, target, client, source);
         let clock = self.parts.clock.clone();
         let breaker = self.config.breaker.build(Arc::new(remote), clock);
@@ -147,6 +151,13 @@ impl Pool {
         let kept = (fingerprint, Arc::clone(&upstream));
         self.lock().upstreams.insert(rule.name.clone(), kept);
         Ok(upstream)
+    }
+
+    /// What goes between this node and a node of its mesh, and what that is made of.
+    fn mutual(&self, target: &Target) -> Option<(String, egress::Mutual)> {
+        let node = target.node.as_ref();
+        let node = node.filter(|_| target.realms.upstream.secure)?;
+        self.parts.membership.as_ref()?.towards(node)
     }
 
     fn source(&self, rule: &Rule, topology: &Topology) -> Result<Arc<dyn TokenSource>, Error> {
@@ -202,12 +213,18 @@ impl Pool {
         })
     }
 
-    fn client(&self, target: &Target, ca: Option<Vec<u8>>) -> Result<egress::Client, Error> {
+    fn client(
+        &self,
+        target: &Target,
+        ca: Option<Vec<u8>>,
+        mutual: Option<egress::Mutual>,
+    ) -> Result<egress::Client, Error> {
         let proxy = target.settings.proxy.as_deref().map(Url::parse).transpose();
         let proxy = proxy.map_err(|_| Error::away("the upstream's proxy is not a URL"))?;
         let deadlines = self.config.deadlines;
         let options = egress::Options {
             ca_pem: ca,
+            mutual,
             proxy,
             connect_timeout: self.config.connect,
             // Silence is timed by who waits for it; this only ends connections that nobody waits for.
@@ -260,13 +277,18 @@ fn ca(target: &Target) -> Result<Option<Vec<u8>>, Error> {
 }
 
 /// What an upstream is made of, as one value. Secrets are no part of it: they are read when they are used.
-fn fingerprint(rule: &Rule, topology: &Topology, target: &Target, ca: Option<&[u8]>) -> Digest {
+fn fingerprint(
+    rule: &Rule,
+    topology: &Topology,
+    target: &Target,
+    trust: (Option<&[u8]>, Option<String>),
+) -> Digest {
     let credential = match &rule.authentication {
         Authentication::Credentials(name) => topology.credentials.get(name),
         Authentication::Anonymous | Authentication::Identity(_) => None,
     };
     let made_of = format!(
-        "{} {target:?} {:?} {credential:?} {ca:?}",
+        "{} {target:?} {:?} {credential:?} {trust:?}",
         topology.mesh, rule.authentication
     );
     Digest::sha256(made_of.as_bytes())

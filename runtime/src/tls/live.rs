@@ -1,19 +1,30 @@
 //! A certificate that lives in memory and is swapped by its owner: the mesh's own, which no file system watches.
 //!
-//! New handshakes get the new one; connections that stand keep what they began with.
+//! New handshakes get the new one; connections that stand keep what they began with. It may begin empty: a machine that is yet to be
+//! given its certificate listens all the same, and handshakes fail until then.
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use rustls::crypto::aws_lc_rs;
-use rustls::server::ResolvesServerCert;
+use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::{Current, Error, Server, Trust};
+use super::{Error, Server, Trust};
 
 /// A chain and its key, swapped while listeners serve it. Clones share it.
-#[derive(Clone, Debug)]
-pub struct Live(Arc<Current>);
+#[derive(Clone, Debug, Default)]
+pub struct Live(Arc<Held>);
+
+#[derive(Debug, Default)]
+struct Held(ArcSwapOption<CertifiedKey>);
+
+impl ResolvesServerCert for Held {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.0.load_full()
+    }
+}
 
 impl Live {
     /// Begins with this pair; the leaf first.
@@ -24,7 +35,9 @@ impl Live {
         chain: Vec<CertificateDer<'static>>,
         key: PrivateKeyDer<'static>,
     ) -> Result<Self, Error> {
-        Ok(Self(Arc::new(Current::new(certified(chain, key)?, 0))))
+        let live = Self::default();
+        live.swap(chain, key)?;
+        Ok(live)
     }
 
     /// Replaces the pair for every handshake from now on.
@@ -36,7 +49,7 @@ impl Live {
         chain: Vec<CertificateDer<'static>>,
         key: PrivateKeyDer<'static>,
     ) -> Result<(), Error> {
-        self.0.pair.store(Arc::new(certified(chain, key)?));
+        self.0.0.store(Some(Arc::new(certified(chain, key)?)));
         Ok(())
     }
 

@@ -21,7 +21,10 @@ use topology::model::Node;
 use wire::{name::AccountName, scope::Scope, secret_ref::SecretRef};
 
 use super::Refused;
-use crate::app::Contact;
+use crate::{
+    app::Contact,
+    membership::{Membership, MeshPeer},
+};
 
 pub(super) const FORWARDED_FOR: &str = "x-forwarded-for";
 
@@ -38,6 +41,8 @@ pub struct Access {
     accounts: Accounts,
     /// For how long grants to somebody known outlive the last contact with the control plane.
     ending: Option<(Duration, Contact)>,
+    /// Knows mesh peers; nobody is one without it.
+    membership: Option<Membership>,
 }
 
 impl Access {
@@ -58,6 +63,7 @@ impl Access {
             network: policy(&node.network),
             accounts: Accounts::new(accounts, previous.map(|previous| &previous.accounts)),
             ending: None,
+            membership: None,
         }
     }
 
@@ -66,6 +72,18 @@ impl Access {
     pub fn ending(mut self, max_offline: Option<Duration>, contact: &Contact) -> Self {
         self.ending = max_offline.map(|most| (most, contact.clone()));
         self
+    }
+
+    /// The same, and nodes of the mesh that prove themselves are mesh peers.
+    #[must_use]
+    pub fn among(mut self, membership: Option<&Membership>) -> Self {
+        self.membership = membership.cloned();
+        self
+    }
+
+    /// Which node of the mesh is at the other end, if it proves to be one.
+    pub(in crate::http) fn mesh_peer(&self, peer: Option<&Peer>) -> Option<MeshPeer> {
+        self.membership.as_ref()?.peer(peer?)
     }
 
     /// For how long the control plane has been away, when that is too long for more than anonymous access.
@@ -89,11 +107,12 @@ impl Access {
     }
 
     /// Where the request comes from, if it may come from there at all.
-    pub(in crate::http) fn origin(
+    pub(in crate::http) fn origin<'p>(
         &self,
         peer: Option<&Peer>,
+        mesh_peer: Option<&'p MeshPeer>,
         headers: &HeaderMap,
-    ) -> Result<Origin<'static>, Box<Refused>> {
+    ) -> Result<Origin<'p>, Box<Refused>> {
         let forwarded = headers.get_all(FORWARDED_FOR);
         // What is not text is no address: it must not hide an entry to its left.
         let forwarded: Vec<&str> = forwarded
@@ -104,14 +123,13 @@ impl Access {
             self.network
                 .client(peer.address.ip(), forwarded.into_iter())
         });
-        // Nobody is a mesh peer before there is a mesh CA to say so.
-        if !self.network.admits(client, false) {
+        if !self.network.admits(client, mesh_peer.is_some()) {
             return Err(Refused::network());
         }
         let connection = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.address.ip());
         Ok(Origin {
             address: client.unwrap_or(connection),
-            spiffe: None,
+            spiffe: mesh_peer.map(|peer| peer.spiffe.as_str()),
         })
     }
 

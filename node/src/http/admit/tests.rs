@@ -8,6 +8,7 @@ use serde_json::json;
 use topology::model::network;
 use wire::assignment::{Assignee, Role};
 use wire::scope::Scope;
+use wire::time::WallTime;
 
 use super::{access::FORWARDED_FOR, rig::*, *};
 
@@ -147,7 +148,7 @@ fn bearer(rig: &Rig, proven: &Proven, scope: &str) -> HeaderMap {
 async fn proven(rig: &Rig, account: &str) -> Proven {
     let origin = rig
         .access
-        .origin(Some(&peer("192.0.2.9")), &HeaderMap::new())
+        .origin(Some(&peer("192.0.2.9")), None, &HeaderMap::new())
         .unwrap();
     let password = format!("{account}-password").into();
     rig.authenticate
@@ -296,7 +297,11 @@ async fn where_everybody_may_read_clients_get_on_with_and_without_a_ping() {
         status(&ask(&rig.access, &none, &route("PUT", "/v2/open/a/manifests/1")).await),
         401
     );
-    let token = bearer(&rig, &Proven::anonymous(), "repository:open/a:pull,push");
+    let origin = rig
+        .access
+        .origin(Some(&peer("192.0.2.9")), None, &HeaderMap::new());
+    let nobody = Proven::by_connection(origin.unwrap());
+    let token = bearer(&rig, &nobody, "repository:open/a:pull,push");
     assert_eq!(status(&ask(&rig.access, &token, &base).await), 200);
     assert_eq!(status(&ask(&rig.access, &token, &pull).await), 200);
     let known = basic("nobody", "nobody-password");
@@ -537,4 +542,64 @@ async fn cut_off_for_longer_than_allowed_only_what_is_anonymous_is_granted() {
 
     contact.connected();
     assert!(asked(&own, &pull("team/a")).await.is_ok(), "back again");
+}
+
+/// T51 for nodes: what their certificate alone is worth, and for how long.
+#[tokio::test]
+async fn a_mesh_peer_is_who_its_certificate_says_until_that_is_revoked() {
+    use crate::membership::tests::{certified, connection, membership};
+    let rig = rig(false);
+    let authority = identity::certificate::Authority::generate(WallTime(rig.clock.wall_ms()));
+    let authority = authority.unwrap();
+    let own = membership(&authority, &rig.clock);
+    let edge: NodeName = "edge".parse().unwrap();
+    let to_edge = Assignee::Node(edge.clone());
+    let roles = [
+        assign(Role::RepositoryReader, to_edge, "team/*"),
+        roles(false).remove(0),
+    ];
+    let made = |trust_mesh_peers| {
+        let network = topology::model::Network {
+            access: network::Access::Private,
+            trust_mesh_peers,
+            ..topology::model::Network::default()
+        };
+        Arc::new(access(&rig.authenticate, &roles, network).among(Some(&own)))
+    };
+    let (trusting, wary) = (made(true), made(false));
+    let chain = certified(&authority, "spiffe://contoso/node/edge", &rig.clock).0;
+    let (edges, strangers) = (connection(&chain), connection(&[]));
+    let ask = async |access: &Arc<Access>, peer: &Peer, headers: HeaderMap, target: &str| {
+        by(access, Some(peer), &headers, &route("GET", target)).await
+    };
+    let (mine, other) = ("/v2/team/a/manifests/1", "/v2/other/a/manifests/1");
+    let none = HeaderMap::new;
+    let let_in = ask(&trusting, &edges, none(), mine).await.unwrap();
+    assert_eq!(let_in.principal, Principal::Node { name: edge.clone() });
+    assert_eq!(let_in.mesh_peer, Some(edge.clone()));
+    assert_eq!(status(&ask(&wary, &edges, none(), mine).await), 403);
+    assert_eq!(status(&ask(&trusting, &strangers, none(), mine).await), 403);
+
+    // It may have credentials to show where its certificate is not enough; shown, they alone count.
+    let asked_for_more = ask(&trusting, &edges, none(), other).await.unwrap_err();
+    assert_eq!(asked_for_more.status, StatusCode::UNAUTHORIZED);
+    assert!(asked_for_more.challenge.is_some());
+    let reader = || basic("reader", "reader-password");
+    let account = ask(&trusting, &edges, reader(), mine).await.unwrap();
+    assert_eq!(account.principal.to_string(), "account:reader");
+    assert_eq!(account.mesh_peer, Some(edge.clone()));
+
+    // A token for a certificate is worth something under that certificate alone.
+    let peer = trusting.mesh_peer(Some(&edges));
+    let origin = trusting.origin(Some(&edges), peer.as_ref(), &none());
+    let proven = Proven::by_connection(origin.unwrap());
+    let token = || bearer(&rig, &proven, "repository:team/a:pull");
+    assert_eq!(proven.principal, let_in.principal);
+    let hub = connection(&certified(&authority, "spiffe://contoso/node/hub", &rig.clock).0);
+    let under_hub = ask(&trusting, &hub, token(), mine).await.unwrap_err();
+    assert_eq!(under_hub.status, StatusCode::UNAUTHORIZED);
+
+    own.revoke([(edge, WallTime(rig.clock.wall_ms() + 1_000))].into());
+    assert_eq!(status(&ask(&trusting, &edges, none(), mine).await), 403);
+    assert_eq!(status(&ask(&trusting, &edges, reader(), mine).await), 403);
 }

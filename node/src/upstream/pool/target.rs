@@ -6,6 +6,7 @@
 use identity::authenticator::realm::{Origin, Policy};
 use topology::model::{self, Rule, Topology, rule::UpstreamRef};
 use url::Url;
+use wire::name::NodeName;
 
 use crate::upstream::{
     Error,
@@ -17,6 +18,8 @@ use crate::upstream::{
 pub(super) struct Target {
     /// For metrics and messages.
     pub(super) name: String,
+    /// The node of the mesh that it is, when it is one.
+    pub(super) node: Option<NodeName>,
     pub(super) profile: Profile,
     pub(super) realms: Policy,
     /// What the operator says about it, or the defaults.
@@ -62,8 +65,13 @@ pub(super) fn target(rule: &Rule, topology: &Topology) -> Result<Target, Error> 
         profile: profile.realms.clone(),
         declared: own,
     };
+    let node = match &rule.source.upstream {
+        UpstreamRef::Node(node) => Some(node.clone()),
+        UpstreamRef::Host(_) => None,
+    };
     Ok(Target {
         name: rule.source.upstream.to_string(),
+        node,
         profile,
         realms,
         settings,

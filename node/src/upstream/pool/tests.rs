@@ -102,6 +102,7 @@ fn pool() -> (Pool, Tasks) {
     let tasks = Tasks::new("test");
     let parts = Parts {
         node: "prod".parse().unwrap(),
+        membership: None,
         secrets: Secrets::new(|_| Some("robot".to_owned())),
         clock: Clock::system(),
         tasks: tasks.clone(),
