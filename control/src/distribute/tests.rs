@@ -107,19 +107,19 @@ async fn who_comes_back_with_the_newest_slice_has_confirmed_it_and_with_another_
     // As after a crash between an ACK and its being written: nothing is known of either.
     let (right, wrong) = (control.joined("prod").await, control.joined("dev").await);
     let slice = control.publisher.slice(&right.name).unwrap().document;
-    let mut lines = Vec::new();
-    for (node, document) in [(&wrong, "another"), (&right, slice.as_str())] {
-        let mut line = node
-            .connect(&control.address, newest.0, document)
-            .await
-            .unwrap();
+    let connect = async |node: &Node, document: &str| {
+        let line = node.connect(&control.address, newest.0, document).await;
+        let mut line = line.unwrap();
         line.welcome().await;
-        lines.push(line);
-    }
+        line
+    };
+    let _right = connect(&right, &slice).await;
     eventually("it is taken as confirmed", async || {
         seen(&control, &right).is_some_and(|seen| seen.seen.confirmed == newest)
     })
     .await;
+    // From here on everybody who is not known to have ours waits for an operator.
+    let _wrong = connect(&wrong, "another").await;
     let wrong = seen(&control, &wrong).unwrap().seen.confirmed;
     assert_eq!(wrong, Generation(0));
 }

@@ -1,7 +1,7 @@
 //! From an envelope to a slice in force: believed, read, checked, written down, applied; each step refuses the whole of it.
 //!
-//! It is on disk before it is in force, so that a restart never goes back; what can be refused is refused before that. A node that
-//! cannot start on its first slice takes it off the disk again. One slice at a time, as a task of the agent: a connection that breaks
+//! It is on disk before it is in force, so that a restart never goes back; what can be refused is refused before that. Only its
+//! recalls do not wait for a disk that takes nothing. A node that cannot start on its first slice takes it off the disk again. One slice at a time, as a task of the agent: a connection that breaks
 //! in between changes nothing. Source: `spec/control-plane.md` "Distribution", `reference/faults.md` 10.37, T35.
 
 use std::{
@@ -34,6 +34,9 @@ use crate::{
 
 /// Problems told of one slice.
 const PROBLEMS: usize = 64;
+
+/// The code of what the disk is to blame for, not the slice: it is tried again.
+pub(super) const NOT_WRITTEN: &str = "not-written";
 
 /// What slices are applied with.
 pub(crate) struct Parts {
@@ -154,7 +157,11 @@ impl Slices {
         let slice = self.read(&envelope).await?;
         if let Some(running) = self.running() {
             running.check(&slice).await?;
-            self.write(&envelope).await?;
+            if let Err(unwritten) = self.write(&envelope).await {
+                // A full disk is no reason to serve what somebody took back.
+                running.refuse(&slice).await;
+                return Err(unwritten);
+            }
             running.apply(slice).await;
         } else {
             self.write(&envelope).await?;
@@ -177,7 +184,7 @@ impl Slices {
         let mut held = None;
         if envelope.document.is_none() {
             let read = home.on(tasks, last_good::document).await;
-            held = read.map_err(|error| one(503, "not-written", error.to_string()))?;
+            held = read.map_err(|error| one(503, NOT_WRITTEN, error.to_string()))?;
         }
         let now = WallTime(self.parts.clock.wall_ms());
         let node = &self.parts.config.name;
@@ -231,7 +238,7 @@ impl Slices {
         written.map_err(|error| {
             one(
                 503,
-                "not-written",
+                NOT_WRITTEN,
                 format!("the slice could not be written down: {error}"),
             )
         })

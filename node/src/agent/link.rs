@@ -3,10 +3,13 @@
 //! The control plane is known by who signed for it, never by a host name: by the pin of a join token before the first certificate, by
 //! the mesh's CA certificates afterwards, and its certificate must name `/control`. Source: `reference/protocols.md` 6.3.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use identity::certificate::{self, At, Pin, Shown};
-use runtime::{Clock, Tasks, channel, tls};
+use runtime::{Backoff, Clock, Tasks, channel, tls};
 use rustls_pki_types::CertificateDer;
 use tonic::{Code, Status, body::Body};
 use wire::{
@@ -32,6 +35,9 @@ pub(crate) enum Error {
     /// It could not be asked.
     #[error("{0}")]
     Away(String),
+    /// What answers is not who the join token names.
+    #[error("{0}")]
+    OtherCa(String),
 }
 
 impl Error {
@@ -42,7 +48,7 @@ impl Error {
                 reason: Some(reason),
                 text,
             } if reason.is_final() => Some(text),
-            Self::NotAdmitted { .. } | Self::Away(_) => None,
+            Self::NotAdmitted { .. } | Self::Away(_) | Self::OtherCa(_) => None,
         }
     }
 }
@@ -71,6 +77,8 @@ impl From<Status> for Error {
 #[derive(Debug, Clone)]
 pub(crate) struct Link {
     pub(crate) config: channel::Config,
+    /// How soon what the disk did not take is tried again.
+    pub(crate) write_again: Backoff,
     pub(crate) clock: Clock,
     pub(crate) tasks: Tasks,
 }
@@ -78,13 +86,20 @@ pub(crate) struct Link {
 impl Link {
     /// Connects as nobody, to whoever the pinned CA signed for.
     pub(crate) async fn pinned(&self, address: &str, pin: Pin) -> Result<Client, Error> {
+        let other = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&other);
         let judge = self.judge(move |chain, now| {
             let root = pin.find(chain).ok_or_else(|| {
+                seen.store(true, Ordering::Relaxed);
                 "the control plane's CA is not the one of the join token".to_owned()
             })?;
             believed(chain, std::slice::from_ref(root), now)
         });
-        self.open(address, judge, None).await
+        let opened = self.open(address, judge, None).await;
+        opened.map_err(|error| match error {
+            Error::Away(why) if other.load(Ordering::Relaxed) => Error::OtherCa(why),
+            error @ (Error::NotAdmitted { .. } | Error::Away(_) | Error::OtherCa(_)) => error,
+        })
     }
 
     /// Connects under the node's certificate.

@@ -21,6 +21,7 @@ use wire::{
 
 use super::{
     answer::Answers,
+    apply::NOT_WRITTEN,
     enrol,
     enrolment::Credential,
     link::{Client, Error},
@@ -65,7 +66,9 @@ pub(super) struct Session {
     reported: Instant,
     fingerprint: u64,
     renew_at: WallTime,
-    applying: Option<(u64, Generation, Applying)>,
+    applying: Option<(Slice, Generation, Applying)>,
+    /// What the disk did not take, how often, and when it is tried again; the control plane has its NACK.
+    unwritten: Option<(Slice, u32, Instant)>,
     /// The newest slice that came while another was being applied.
     next: Option<Slice>,
     renewing: Option<JoinHandle<Result<Credential, Error>>>,
@@ -141,6 +144,7 @@ impl Session {
             fingerprint: 0,
             renew_at: certificate::renew_at(shown.begins, shown.ends, rand::random()),
             applying: None,
+            unwritten: None,
             next: None,
             renewing: None,
             skewed: false,
@@ -212,21 +216,36 @@ impl Session {
             self.next = Some(slice);
             return;
         }
+        // A newer one takes the place of what is tried again.
+        self.unwritten
+            .take_if(|(unwritten, ..)| unwritten.nonce != slice.nonce);
         let (shared, roots) = (Arc::clone(&self.shared), self.credential.roots.clone());
         let generation = generation_of(&slice.envelope);
+        let envelope = slice.envelope.clone();
         let task = shared.link.tasks.clone().spawn("apply-slice", async move {
-            shared.slices.offer(&slice.envelope, &roots).await
+            shared.slices.offer(&envelope, &roots).await
         });
-        self.applying = Some((slice.nonce, generation, task));
+        self.applying = Some((slice, generation, task));
     }
 
     fn applied(
         &mut self,
         applied: Result<Result<Generation, Vec<Problem>>, String>,
     ) -> Option<End> {
-        let (nonce, generation, _) = self.applying.take()?;
+        let (slice, generation, _) = self.applying.take()?;
+        let nonce = slice.nonce;
         let applied =
             applied.unwrap_or_else(|error| Err(vec![Problem::new(500, "not-applied", error)]));
+        let tried = self.unwritten.take().map(|(_, tried, _)| tried);
+        if applied
+            .as_ref()
+            .is_err_and(|problems| is_unwritten(problems))
+        {
+            self.write_later(slice, tried.map_or(0, |tried| tried.saturating_add(1)));
+        }
+        if tried.is_some() {
+            return self.applied_late(generation, &applied);
+        }
         let kind = match applied {
             Ok(generation) => Kind::Ack(Ack {
                 nonce,
@@ -254,6 +273,45 @@ impl Session {
             self.offered(slice);
         }
         sent
+    }
+
+    /// What became of a slice that had its NACK: an answer is given once, so the next hello tells that it is in force.
+    fn applied_late(
+        &mut self,
+        generation: Generation,
+        applied: &Result<Generation, Vec<Problem>>,
+    ) -> Option<End> {
+        match applied {
+            Ok(_) => {
+                tracing::info!(node = %self.shared.node, %generation, "the slice that could not be written down is in force");
+                let text = "connecting again to tell of a slice that was refused before";
+                return Some(End::Lost(Error::Away(text.to_owned())));
+            }
+            Err(problems) => {
+                let first = problems.first().map(ToString::to_string);
+                tracing::debug!(node = %self.shared.node, %generation, first, "a slice was refused again");
+            }
+        }
+        if let Some(slice) = self.next.take() {
+            self.offered(slice);
+        }
+        None
+    }
+
+    fn write_later(&mut self, slice: Slice, tried: u32) {
+        let backoff = self.shared.link.write_again;
+        let at = self.shared.link.clock.now() + backoff.delay(tried, 1.0);
+        self.unwritten = Some((slice, tried, at));
+    }
+
+    /// Tries again what the disk did not take, when its time has come.
+    fn write_again(&mut self, now: Instant) {
+        if let Some((slice, _, at)) = &self.unwritten
+            && *at <= now
+            && self.applying.is_none()
+        {
+            self.offered(slice.clone());
+        }
     }
 
     fn renewed(&mut self, renewed: Result<Result<Credential, Error>, String>) -> Option<End> {
@@ -284,6 +342,7 @@ impl Session {
             let text = "the control plane has been silent for three heartbeats";
             return Some(End::Lost(Error::Away(text.to_owned())));
         }
+        self.write_again(now);
         if self.renewing.is_none() && self.wall() >= self.renew_at {
             self.renew();
         }
@@ -367,6 +426,11 @@ fn from(kind: Kind) -> FromNode {
 
 fn full() -> Error {
     Error::Away("the control plane does not take what this node says".to_owned())
+}
+
+/// Whether the disk is to blame, which may get better.
+fn is_unwritten(problems: &[Problem]) -> bool {
+    problems.iter().any(|problem| problem.code == NOT_WRITTEN)
 }
 
 /// For the NACK of what may not even be a slice.

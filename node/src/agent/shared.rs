@@ -89,6 +89,9 @@ impl Shared {
         let news = self
             .words
             .say(&format!("this node has no topology yet: {error}"));
+        if let (true, link::Error::OtherCa(_)) = (news, error) {
+            tracing::error!(node = %self.node, %error, "what answers at the address of the join token is not its control plane");
+        }
         // Told once per reason: it is tried again for as long as it takes.
         match (lost || news, self.slices.running().is_some()) {
             (true, true) => {

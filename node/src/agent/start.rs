@@ -146,6 +146,10 @@ impl Config {
                 connect: self.settings.control_connect,
                 ..channel::Config::new(clock)
             },
+            write_again: Backoff {
+                base: self.settings.control_retry,
+                max: self.settings.control_retry_most,
+            },
             clock: clock.clone(),
             tasks: connecting.clone(),
         };
@@ -217,10 +221,20 @@ impl Shared {
         match self.slices.resume(good).await {
             Ok(()) => Ok(()),
             Err(error @ (app::Error::Store { .. } | app::Error::Keys(_))) => Err(error.into()),
+            // Who restarts the process tries again; waiting without an ear would look alive for ever.
+            Err(error @ app::Error::Listen { .. })
+                if self.slices.addresses().1.is_none() || is_taken(&error) =>
+            {
+                Err(error.into())
+            }
             Err(error) => {
                 tracing::error!(node = %self.node, error = &error as &dyn std::error::Error, "the node cannot start on its last good slice and waits");
                 Ok(())
             }
         }
     }
+}
+
+fn is_taken(error: &app::Error) -> bool {
+    matches!(error, app::Error::Listen { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse)
 }

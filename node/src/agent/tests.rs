@@ -3,7 +3,10 @@
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use runtime::{Clock, Tasks, file::Real};
+use runtime::{
+    Clock, Tasks,
+    file::{Files, Real},
+};
 use tempfile::TempDir;
 use wire::{
     generation::Generation, join_token::JoinToken, not_admitted::NotAdmitted, time::WallTime,
@@ -40,6 +43,14 @@ fn machine() -> Machine {
 
 impl Machine {
     async fn start(&self, join: Option<JoinToken>) -> Result<Agent, Error> {
+        self.start_on(Arc::new(Real), join).await
+    }
+
+    async fn start_on(
+        &self,
+        files: Arc<dyn Files>,
+        join: Option<JoinToken>,
+    ) -> Result<Agent, Error> {
         let local = SocketAddr::from(([127, 0, 0, 1], 0));
         let config = Config {
             data_dir: self.disk.path().to_owned(),
@@ -54,9 +65,7 @@ impl Machine {
                 ..Settings::default()
             },
         };
-        config
-            .start(Arc::new(Real), self.clock.clone(), &self.tasks)
-            .await
+        config.start(files, self.clock.clone(), &self.tasks).await
     }
 
     /// The same after `agent` was killed: what it held is let go in a moment.

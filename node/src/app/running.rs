@@ -44,6 +44,17 @@ impl Running {
         self.shared.apply(slice).await;
     }
 
+    /// Refuses what a newer slice recalls, before the slice itself can come into force. What is recalled already stays so.
+    pub async fn refuse(&self, slice: &Slice) {
+        self.shared.refuse_early(slice).await;
+    }
+
+    /// Whether this very content is recalled here.
+    #[cfg(test)]
+    pub(crate) fn refuses(&self, digest: &wire::digest::Digest) -> bool {
+        self.shared.recalls.contains(digest)
+    }
+
     /// Serves nothing from now on, and says why: whoever decides about this node has shut it out. What is stored stays; transfers
     /// under way end as they would.
     pub fn close(&self, why: &str) {

@@ -14,6 +14,7 @@ use wire::{
     digest::Digest,
     generation::Generation,
     hops::Hops,
+    platform::Platform,
     reference::Reference,
 };
 
@@ -107,6 +108,15 @@ impl Registry {
                     .await
             }
             None => Vec::new(),
+        };
+        let next = match (root, &query.platform) {
+            (Some(root), Some(platform))
+                if stored.is_empty()
+                    && upstream_digest.as_ref().is_none_or(|there| there == root) =>
+            {
+                without_platform(next, root, platform)
+            }
+            _ => next,
         };
         let copy = match (root, &covered) {
             (Some(root), Some(_)) => self.copying(&query.repository, root, &stored).await,
@@ -306,6 +316,19 @@ fn refused(error: &Error, at: &Standpoint) -> Next {
         reason: error.to_string(),
         status: Some((at.status)(error)),
         refusal: error.trouble().map(|trouble| trouble.refusal),
+    }
+}
+
+/// A client that wants a platform finds nothing in an index that is stored and does not have it.
+fn without_platform(next: Next, index: &Digest, platform: &Platform) -> Next {
+    match next.outcome {
+        Outcome::Refuse => next,
+        Outcome::Hit | Outcome::ServeStale | Outcome::Check | Outcome::Fill => Next {
+            outcome: Outcome::Refuse,
+            reason: format!("the index {index} has no image for platform {platform}"),
+            status: Some(404),
+            refusal: None,
+        },
     }
 }
 

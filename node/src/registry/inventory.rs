@@ -260,7 +260,7 @@ impl Registry {
     }
 
     /// Whether a manifest can be served without an upstream with all that this node took of it: its own copy is committed, and so are
-    /// those of the platforms that somebody began to pull, of which there must be one.
+    /// those of the platforms that somebody began to pull, of which there must be one. What is refused because of a recall is not.
     pub(super) async fn is_whole(
         &self,
         repository: &RepositoryName,
@@ -271,7 +271,7 @@ impl Registry {
         let Some(record) = metadata.manifest(digest).await? else {
             return Ok(false);
         };
-        if !link.is_some_and(|link| link.complete) {
+        if !link.is_some_and(|link| link.complete) || self.not_in_recall(digest).await.is_err() {
             return Ok(false);
         }
         if !closure::is_index(&record) {

@@ -132,3 +132,41 @@ fn the_time_since_the_last_contact_survives_a_restart_and_a_wrong_clock_makes_it
     home.write(CONTACT, b"soon").unwrap();
     assert_eq!(offline(&home, None, &clock), Duration::MAX);
 }
+
+#[tokio::test]
+async fn a_recall_that_the_disk_does_not_take_is_in_force_and_written_down_once_there_is_room() {
+    use runtime::file::ailing::{Ailing, Illness};
+    let machine = machine();
+    let mut control = Control::start(&machine.clock).await;
+    let disk = Ailing::new(Arc::new(Real));
+    let (files, token) = (Arc::new(disk.clone()), control.token());
+    let agent = machine.start_on(files, Some(token)).await.unwrap();
+    let mut stream = control.stream().await;
+    stream.welcome(&machine.clock).await;
+    stream.slice(1, &control.sign(1, &document(&[]))).await;
+    assert_eq!(stream.outcome(1).await, Ok(1));
+    let digest = wire::digest::Digest::sha256(b"bad");
+    let recall = topology::model::Recall {
+        reason: "CVE-2026-1".to_owned(),
+        at: WallTime(1_000),
+    };
+    let loaded = topology::load_slice("slice", &document(&[])).unwrap();
+    let (recalls, prod) = ([(digest.clone(), recall)].into(), "prod".parse().unwrap());
+    let cut = topology::slice::slice_with(&loaded.topology, &prod, &recalls, &Default::default());
+    let recalling = cut.unwrap().to_yaml().unwrap();
+    let running = agent.running().unwrap();
+    assert!(!running.refuses(&digest));
+
+    disk.set(Some(Illness::Full));
+    stream.slice(2, &control.sign(2, &recalling)).await;
+    assert_eq!(stream.outcome(2).await, Err(vec!["not-written".to_owned()]));
+    assert!(running.refuses(&digest), "no disk is needed to refuse");
+    assert_eq!(running.generation(), Generation(1));
+    assert_eq!(slice_on_disk(&machine, "slice.json"), Some(1));
+
+    disk.set(None);
+    let next = control.stream().await;
+    assert_eq!(next.hello.generation, 2, "nobody sent it again");
+    assert_eq!(running.generation(), Generation(2));
+    assert_eq!(slice_on_disk(&machine, "slice.json"), Some(2));
+}

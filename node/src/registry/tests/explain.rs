@@ -216,6 +216,13 @@ async fn every_platform_says_what_of_it_is_here() {
     assert_eq!(hop.copy.unwrap().state, "waiting");
     let one = explain_platform(&rig, "mirror/app", "1", Some("linux/amd64")).await;
     assert_eq!(one.stored.len(), 1);
+    assert_eq!(one.next.outcome, Will::Check);
+    let none = explain_platform(&rig, "mirror/app", "1", Some("linux/s390x")).await;
+    assert_eq!(
+        (none.next.outcome, none.next.status),
+        (Will::Refuse, Some(404))
+    );
+    assert!(none.next.reason.contains("linux/s390x"));
 }
 
 #[tokio::test]

@@ -58,6 +58,9 @@ async fn what_contains_a_recalled_layer_is_refused_up_to_the_index() {
     rig.get(amd.digest.as_str()).await.unwrap();
     settled(&rig.blob("mirror/app", &amd.layer, None).await.unwrap()).await;
     recall(&rig, &[&amd.layer]);
+    let (app, tag) = (super::rig::name("mirror/app"), "1".parse().unwrap());
+    let held = rig.registry.holds(Some(&app), &tag).await.unwrap();
+    assert!(held.digest.is_some() && !held.complete);
     assert!(is_recalled(rig.blob("mirror/app", &amd.layer, None).await));
     assert!(is_recalled(rig.get(amd.digest.as_str()).await));
     assert!(is_recalled(rig.get("1").await));
