@@ -121,7 +121,7 @@ async fn a_second_process_on_the_same_directory_is_refused_in_one_clear_line() {
         .find(|line| line.contains("used by another process"));
     let pid = first.process.pid().to_string();
     assert!(
-        line.is_some_and(|line| line.contains(&pid) && line.contains("hub")),
+        line.is_some_and(|line| line.contains(&pid) && line.contains("control")),
         "{text}"
     );
     assert!(!text.contains("panicked"), "{text}");
