@@ -34,7 +34,7 @@ pub struct Create {
     /// Its name
     #[arg(short, long)]
     pub name: String,
-    /// The registry it is for: HOST[:PORT]
+    /// The registry it is for: `HOST[:PORT]`
     #[arg(short, long, value_name = "HOST")]
     pub login_server: String,
     /// Where the user name is: env:NAME, file:PATH or a Key Vault URL

@@ -19,7 +19,7 @@ use crate::{
 /// `regmesh explain`
 #[derive(Debug, Clone, Args)]
 pub struct Explain {
-    /// NODE/REPOSITORY[:TAG|@DIGEST]
+    /// `NODE/REPOSITORY[:TAG|@DIGEST]`
     pub target: Target,
     /// Only this platform, such as linux/amd64
     #[arg(long)]

@@ -23,7 +23,7 @@ use crate::{
 /// `regmesh pull`
 #[derive(Debug, Clone, Args)]
 pub struct Pull {
-    /// NODE/REPOSITORY[:TAG|@DIGEST]
+    /// `NODE/REPOSITORY[:TAG|@DIGEST]`
     pub target: Target,
     /// `all`, or platforms such as linux/amd64; what the rule says when left out
     #[arg(long, value_delimiter = ',', value_name = "PLATFORM|all")]

@@ -49,7 +49,7 @@ pub struct One {
 /// `regmesh repository delete`
 #[derive(Debug, Clone, Args)]
 pub struct Delete {
-    /// NODE/REPOSITORY[:TAG|@DIGEST]
+    /// `NODE/REPOSITORY[:TAG|@DIGEST]`
     pub target: Target,
     /// Do not ask
     #[arg(short, long)]
