@@ -11,7 +11,7 @@ use runtime::{Clock, listener, tls};
 use tonic::{Request, Response, Status, Streaming};
 use wire::{
     node_service::{
-        EnrolRequest, Enrolment, FromNode, MAX_MESSAGE, RenewRequest,
+        EnrolRequest, Enrolment, FromNode, MAX_MESSAGE, RenewRequest, TokenRequest, Tokens,
         node_service_server::{NodeService, NodeServiceServer},
     },
     time::WallTime,
@@ -92,6 +92,10 @@ impl NodeService for Service {
         enrol::renew(self, &peer, request.into_inner())
             .await
             .map(Response::new)
+    }
+
+    async fn token(&self, _request: Request<TokenRequest>) -> Result<Response<Tokens>, Status> {
+        Err(Status::unimplemented("no tokens are minted yet"))
     }
 
     async fn connect(

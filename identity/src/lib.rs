@@ -5,7 +5,7 @@
 //! | direction | modules |
 //! |---|---|
 //! | being called | `network`, `authenticate`, `principal`, `decide`, `sign` |
-//! | calling an upstream | `secret` -> `token_source` -> `authenticator` |
+//! | calling an upstream | `secret`, `mint` -> `token_source` -> `authenticator` |
 //! | both | `error` |
 //! | among ourselves | `certificate` |
 
@@ -16,6 +16,7 @@ pub mod authenticator;
 pub mod certificate;
 pub mod decide;
 pub mod error;
+pub mod mint;
 pub mod network;
 pub mod principal;
 pub mod secret;

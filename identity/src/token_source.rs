@@ -31,6 +31,8 @@ pub enum Proof {
         /// The password.
         password: Secret,
     },
+    /// A token for the exchange: `/oauth2/exchange`, then `/oauth2/token` (nodes, ACRs).
+    Token(Secret),
 }
 
 /// A proof and which one of its source's it is.

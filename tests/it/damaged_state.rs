@@ -161,6 +161,10 @@ async fn a_control_plane_restored_from_an_older_copy_takes_nothing_back_until_it
     );
     copy(&data, &backup);
     fleet.start_control().await;
+    // An apply waits for the nodes that are connected; those that are not yet would never see what is lost later.
+    for node in ["dev", "prod"] {
+        fleet.until(node, "healthy").await;
+    }
     let rule = format!(
         "{{on: dev, source: \"{}/*\", target: \"more/*\"}}",
         fleet.origin.host()

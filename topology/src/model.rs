@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use wire::{
     assignment::{Assignee, Assignment},
     digest::Digest,
-    name::{AccountName, CredentialName, IdentityName, IssuerName, MeshName, NodeName},
+    name::{AccountName, CredentialName, IdentityName, IssuerName, MeshName, NodeName, RuleName},
     secret_ref::SecretRef,
     time::WallTime,
 };
@@ -78,6 +78,19 @@ pub struct SliceOf {
     pub recalls: BTreeMap<Digest, Recall>,
     /// Certificates of these nodes that began before the time are worth nothing.
     pub revoked: BTreeMap<NodeName, WallTime>,
+    /// What rule grants of other nodes are believed by; none before there is an issuer.
+    pub grants: Option<Grants>,
+}
+
+/// What rule grants are believed by.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Grants {
+    /// Who mints them: the `iss` of every grant.
+    pub issuer: String,
+    /// The keys that sign them, by id: P-256, the uncompressed point in base64url without padding.
+    pub keys: BTreeMap<String, String>,
+    /// Grants for these rules that were made before the time are worth nothing.
+    pub withdrawn: BTreeMap<RuleName, WallTime>,
 }
 
 /// Why and since when a digest is refused.

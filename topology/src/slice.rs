@@ -20,7 +20,7 @@ use wire::{
 use crate::{
     document::{self, Document, Entries, Selector, Slice, slice::Origin, value::OneOrMany},
     model::{
-        Node, Recall, Topology,
+        Grants, Node, Recall, Topology,
         identity::IdentityKind,
         rule::{Authentication, UpstreamRef},
     },
@@ -48,18 +48,23 @@ pub(crate) fn key(name: impl ToString) -> At<String> {
 /// The slice of node `name`; `None` when there is no such node. `load_slice` reads its text.
 #[must_use]
 pub fn slice(topology: &Topology, name: &NodeName) -> Option<Document> {
-    slice_with(topology, name, &BTreeMap::new(), &BTreeMap::new())
+    slice_with(topology, name, &Beside::default())
 }
 
-/// The slice of node `name` with what was decided beside the topology: digests that every node refuses, and nodes whose
-/// certificates that began before the time are worth nothing.
+/// What was decided beside the topology.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Beside {
+    /// Digests that every node refuses.
+    pub recalls: BTreeMap<Digest, Recall>,
+    /// Certificates of these nodes that began before the time are worth nothing.
+    pub revoked: BTreeMap<NodeName, WallTime>,
+    /// What rule grants are believed by at this node.
+    pub grants: Option<Grants>,
+}
+
+/// The slice of node `name` with what was decided beside the topology.
 #[must_use]
-pub fn slice_with(
-    topology: &Topology,
-    name: &NodeName,
-    recalls: &BTreeMap<Digest, Recall>,
-    revoked: &BTreeMap<NodeName, WallTime>,
-) -> Option<Document> {
+pub fn slice_with(topology: &Topology, name: &NodeName, beside: &Beside) -> Option<Document> {
     let own = topology.nodes.get(name)?;
     let on = Selector::Names(OneOrMany::One(key(name)));
     let needs = Needs::of(topology, own);
@@ -106,10 +111,9 @@ pub fn slice_with(
             .map(|own| (key(&own.name), webhook(own, on.clone())))
             .collect(),
         slice: Some(At::made(Slice {
-            recalls: recalls.iter().map(recall).collect(),
-            revoked: (revoked.iter())
-                .map(|(name, since)| (key(name), key(since)))
-                .collect(),
+            recalls: beside.recalls.iter().map(recall).collect(),
+            revoked: since(&beside.revoked),
+            grants: beside.grants.as_ref().map(grants),
             ..facts(topology, own)
         })),
     })
@@ -196,6 +200,21 @@ fn recall((digest, recall): (&Digest, &Recall)) -> (At<String>, document::slice:
         at: text(recall.at),
     };
     (key(digest), written)
+}
+
+fn since<N: fmt::Display>(since: &BTreeMap<N, WallTime>) -> Entries<At<String>> {
+    let entries = since.iter();
+    entries.map(|(name, at)| (key(name), key(at))).collect()
+}
+
+fn grants(grants: &Grants) -> document::slice::Grants {
+    document::slice::Grants {
+        issuer: text(&grants.issuer),
+        keys: (grants.keys.iter())
+            .map(|(id, point)| (key(id), key(point)))
+            .collect(),
+        withdrawn: since(&grants.withdrawn),
+    }
 }
 
 fn facts(topology: &Topology, node: &Node) -> Slice {

@@ -123,6 +123,7 @@ fn slice_of(mesh: &Mesh<'_>, findings: &mut Findings) -> Option<SliceOf> {
             .and_then(|tier| u8::try_from(tier.value).ok())
             .unwrap_or(1),
         recalls: beside::recalls(slice, findings),
-        revoked: beside::revoked(slice, findings),
+        revoked: beside::since(&slice.revoked, findings),
+        grants: beside::grants(slice, findings),
     })
 }

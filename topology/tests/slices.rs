@@ -1,6 +1,6 @@
 //! What a node is given of a mesh, and what an older node makes of a slice from a newer release.
 
-use topology::{Loaded, load, load_slice};
+use topology::{Loaded, load, load_slice, model::Grants};
 use wire::time::WallTime;
 
 const MESH: &str = r#"
@@ -218,12 +218,22 @@ fn with_beside() -> String {
     let recalls = [(DIGEST.parse().expect("a digest"), recall)].into();
     let revoked = [("mid".parse().expect("a name"), WallTime(1_700_000_000_456))].into();
     let leaf = "leaf".parse().expect("a name");
-    let slice = topology::slice::slice_with(&mesh().topology, &leaf, &recalls, &revoked);
+    let grants = Grants {
+        issuer: "https://control.example".to_owned(),
+        keys: [("k-1".to_owned(), "BHdX".to_owned())].into(),
+        withdrawn: [("up".parse().expect("a name"), WallTime(1_700_000_000_789))].into(),
+    };
+    let beside = topology::slice::Beside {
+        recalls,
+        revoked,
+        grants: Some(grants),
+    };
+    let slice = topology::slice::slice_with(&mesh().topology, &leaf, &beside);
     slice.expect("a slice").to_yaml().expect("YAML")
 }
 
 #[test]
-fn a_slice_brings_recalls_and_revocations() {
+fn a_slice_brings_what_was_decided_beside_the_topology() {
     let loaded = load_slice("slice", &with_beside()).expect("valid");
     assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
     let slice = loaded.topology.slice.expect("the section");
@@ -232,9 +242,15 @@ fn a_slice_brings_recalls_and_revocations() {
     assert_eq!(recall.at, WallTime(1_700_000_000_123));
     let mid = "mid".parse().expect("a name");
     assert_eq!(slice.revoked[&mid], WallTime(1_700_000_000_456));
+    let grants = slice.grants.expect("the section");
+    assert_eq!(grants.issuer, "https://control.example");
+    assert_eq!(grants.keys["k-1"], "BHdX");
+    let up = "up".parse().expect("a name");
+    assert_eq!(grants.withdrawn[&up], WallTime(1_700_000_000_789));
     let without = load_slice("slice", &slice_of("leaf")).expect("valid");
     let without = without.topology.slice.expect("the section");
     assert!(without.recalls.is_empty() && without.revoked.is_empty());
+    assert_eq!(without.grants, None);
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! What is in force: a generation, what its document says and means, and what each node needs of it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
-use topology::{document::Document, model, model::Topology};
-use wire::{digest::Digest, generation::Generation, name::NodeName, time::WallTime};
+use topology::{document::Document, model, model::Topology, slice::Beside};
+use wire::{generation::Generation, name::NodeName, time::WallTime};
 
 use super::Error;
 use crate::state::{self, Published};
@@ -17,8 +17,8 @@ pub struct Current {
     pub document: Arc<Document>,
     /// What the document means; `None` before the first apply.
     pub topology: Option<Arc<Topology>>,
-    /// Its recalls as slices have them.
-    recalls: BTreeMap<Digest, model::Recall>,
+    /// What was decided beside it, as slices have it.
+    beside: Arc<Beside>,
 }
 
 /// What one node is given: a generation and a topology document, as text. The document is the schema.
@@ -42,7 +42,7 @@ impl Current {
             }),
             document: Arc::new(Document::default()),
             topology: None,
-            recalls: BTreeMap::new(),
+            beside: Arc::default(),
         }
     }
 
@@ -78,8 +78,13 @@ impl Current {
             };
             (digest.clone(), recall)
         });
-        Self {
+        let beside = Beside {
             recalls: recalls.collect(),
+            revoked: published.desired.revoked.clone(),
+            grants: None,
+        };
+        Self {
+            beside: Arc::new(beside),
             published: Arc::new(published),
             document,
             topology,
@@ -96,8 +101,7 @@ impl Current {
     #[must_use]
     pub fn slice(&self, node: &NodeName) -> Option<Slice> {
         let topology = self.topology.as_ref()?;
-        let revoked = &self.published.desired.revoked;
-        let document = topology::slice::slice_with(topology, node, &self.recalls, revoked)?;
+        let document = topology::slice::slice_with(topology, node, &self.beside)?;
         let document = document
             .to_yaml()
             .expect("a document of plain values is always text");

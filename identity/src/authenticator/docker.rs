@@ -213,6 +213,7 @@ fn granted(inner: &Inner, key: &Key, proof: &Proof, answer: &Answer) -> Result<G
     }
     let whom = match proof {
         Proof::Password { .. } => "the rule's credential",
+        Proof::Token(_) => "the rule's identity",
         Proof::None => "an anonymous token",
     };
     let scopes = key.scopes.join(" ");
@@ -239,6 +240,7 @@ impl Answer {
         }
         let said = match proof {
             Proof::Password { username, password } => scrub(&said, [username, password]),
+            Proof::Token(token) => scrub(&said, [token]),
             Proof::None => said,
         };
         format!("{}: {said}", self.status.as_u16())

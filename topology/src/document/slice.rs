@@ -31,6 +31,20 @@ section! {
         recalls: Entries<Recall> = "recalls";
         /// Certificates of these nodes that began before the time (RFC 3339) are worth nothing.
         revoked: Entries<At<String>> = "revoked";
+        /// What rule grants are believed by.
+        grants: Option<Grants> = "grants";
+    }
+}
+
+section! {
+    /// What rule grants of other nodes are believed by.
+    Grants = "`grants`" {
+        /// Who mints them: the `iss` of every grant.
+        issuer: Text = "issuer", required;
+        /// The keys that sign them, by id: P-256, the uncompressed point in base64url.
+        keys: Entries<At<String>> = "keys";
+        /// Grants for these rules that were made before the time (RFC 3339) are worth nothing.
+        withdrawn: Entries<At<String>> = "withdrawn";
     }
 }
 

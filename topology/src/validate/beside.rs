@@ -1,17 +1,18 @@
-//! What was decided beside the topology: recalls and revocations of a slice.
+//! What was decided beside the topology: recalls, revocations and what grants are believed by, in a slice.
 //!
 //! A digest of an algorithm that this node does not know is passed over with a warning: nothing with such a name can be stored or
 //! served here. Everything else about a recall may be odd, the digest is refused all the same. A revocation that cannot be read
 //! refuses the slice, because letting it go would let somebody in.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, str::FromStr};
 
-use wire::{digest::Digest, name::NodeName, time::WallTime};
+use wire::{digest::Digest, name::NameError, time::WallTime};
 
 use super::value;
 use crate::{
-    document::Slice,
-    model::Recall,
+    document::{Entries, Slice},
+    model::{Grants, Recall},
+    place::At,
     problem::{Code, Finding, Findings},
 };
 
@@ -37,9 +38,13 @@ pub(super) fn recalls(slice: &Slice, findings: &mut Findings) -> BTreeMap<Digest
     recalls
 }
 
-pub(super) fn revoked(slice: &Slice, findings: &mut Findings) -> BTreeMap<NodeName, WallTime> {
-    let mut revoked = BTreeMap::new();
-    for (key, at) in &slice.revoked {
+/// Names, and since when: of nodes whose certificates, of rules whose grants are worth nothing.
+pub(super) fn since<N: FromStr<Err = NameError> + Ord>(
+    entries: &Entries<At<String>>,
+    findings: &mut Findings,
+) -> BTreeMap<N, WallTime> {
+    let mut since = BTreeMap::new();
+    for (key, at) in entries {
         let name = value::name(key, findings);
         let time = at.value.parse();
         if time.is_err() {
@@ -50,8 +55,21 @@ pub(super) fn revoked(slice: &Slice, findings: &mut Findings) -> BTreeMap<NodeNa
             );
         }
         if let Some((name, time)) = name.zip(time.ok()) {
-            revoked.insert(name, time);
+            since.insert(name, time);
         }
     }
-    revoked
+    since
+}
+
+/// What grants are believed by. A key that is none of ours is the reader's to pass over: it opens nothing.
+pub(super) fn grants(slice: &Slice, findings: &mut Findings) -> Option<Grants> {
+    let grants = slice.grants.as_ref()?;
+    let keys = grants.keys.iter();
+    Some(Grants {
+        issuer: grants.issuer.as_ref()?.value.clone(),
+        keys: keys
+            .map(|(id, point)| (id.value.clone(), point.value.clone()))
+            .collect(),
+        withdrawn: since(&grants.withdrawn, findings),
+    })
 }

@@ -21,7 +21,8 @@ use wire::{
     generation::Generation,
     join_token::JoinToken,
     node_service::{
-        EnrolRequest, Enrolment, FromNode, Hello, RenewRequest, Slice, ToNode, Welcome,
+        EnrolRequest, Enrolment, FromNode, Hello, RenewRequest, Slice, ToNode, TokenRequest,
+        Tokens, Welcome,
         enrol_request::Proof,
         from_node,
         node_service_server::{NodeService, NodeServiceServer},
@@ -371,6 +372,11 @@ impl NodeService for Service {
         self.shown(&request)?;
         let request = request.into_inner();
         self.issue(&request.instance, &request.csr, Some(request.counter))
+    }
+
+    async fn token(&self, request: Request<TokenRequest>) -> Result<Response<Tokens>, Status> {
+        self.shown(&request)?;
+        Err(Status::unavailable("nothing is minted here"))
     }
 
     type ConnectStream = ReceiverStream<Result<ToNode, Status>>;

@@ -151,8 +151,12 @@ async fn a_recall_that_the_disk_does_not_take_is_in_force_and_written_down_once_
         at: WallTime(1_000),
     };
     let loaded = topology::load_slice("slice", &document(&[])).unwrap();
-    let (recalls, prod) = ([(digest.clone(), recall)].into(), "prod".parse().unwrap());
-    let cut = topology::slice::slice_with(&loaded.topology, &prod, &recalls, &Default::default());
+    let beside = topology::slice::Beside {
+        recalls: [(digest.clone(), recall)].into(),
+        ..Default::default()
+    };
+    let prod = "prod".parse().unwrap();
+    let cut = topology::slice::slice_with(&loaded.topology, &prod, &beside);
     let recalling = cut.unwrap().to_yaml().unwrap();
     let running = agent.running().unwrap();
     assert!(!running.refuses(&digest));
