@@ -7,6 +7,7 @@
 pub mod access_token;
 pub mod account;
 mod failure;
+pub mod grant;
 pub mod refresh;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};

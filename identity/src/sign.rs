@@ -111,7 +111,19 @@ impl Keys {
             })
     }
 
-    fn of(keys: &[Secret<Vec<u8>>]) -> Result<Self, Error> {
+    /// A new private key, PKCS #8, for [`Keys::of`]: for who keeps keys elsewhere than in a file.
+    ///
+    /// # Errors
+    /// When the machine gives no randomness.
+    pub fn new_secret() -> Result<Secret<Vec<u8>>, Error> {
+        new_key()
+    }
+
+    /// These private keys (PKCS #8, P-256); the first one signs.
+    ///
+    /// # Errors
+    /// When there is none, or one is no such key.
+    pub fn of(keys: &[Secret<Vec<u8>>]) -> Result<Self, Error> {
         let mut pairs = Vec::new();
         for key in keys {
             let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, key.expose());
@@ -130,6 +142,21 @@ impl Keys {
             signing,
             verifying,
         })
+    }
+
+    /// The public keys by id (RFC 7638): uncompressed points in base64url without padding, as slices carry them.
+    #[must_use]
+    pub fn points(&self) -> BTreeMap<String, String> {
+        let points = self.verifying.iter();
+        points
+            .map(|(kid, point)| (kid.clone(), URL.encode(point)))
+            .collect()
+    }
+
+    /// The id of the key that signs.
+    #[must_use]
+    pub fn kid(&self) -> &str {
+        &self.kid
     }
 
     /// A MAC of `text` under each key, the signing one's first: what only who has the keys can tell from chance.

@@ -179,3 +179,22 @@ fn no_forged_token_verifies() {
     }
     assert!(keys.verify::<Value>("t", good).is_ok());
 }
+
+#[test]
+fn keys_kept_elsewhere_sign_and_show_their_public_points() {
+    let (old, new) = (Keys::new_secret().unwrap(), Keys::new_secret().unwrap());
+    let keys = Keys::of(&[new.clone(), old.clone()]).unwrap();
+    let token = keys.sign("a+jwt", &serde_json::json!({})).unwrap();
+    let again = Keys::of(&[old, new]).unwrap();
+    let read: serde_json::Value = again.verify("a+jwt", token.expose()).unwrap();
+    assert_eq!(read, serde_json::json!({}));
+    assert_eq!(keys.points(), again.points());
+    assert_eq!(keys.points().len(), 2);
+    assert!(keys.points().contains_key(keys.kid()));
+    assert_ne!(keys.kid(), again.kid());
+    for point in keys.points().values() {
+        let point = URL.decode(point).unwrap();
+        assert_eq!((point.len(), point[0]), (65, 4));
+    }
+    assert!(Keys::of(&[]).is_err());
+}
