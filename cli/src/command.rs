@@ -10,7 +10,11 @@ use anyhow::Context;
 use runtime::{tasks::Tasks, telemetry};
 use tokio::signal::unix::{self, SignalKind, signal};
 
-use crate::{args, exit::Exit, output};
+use crate::{
+    args,
+    exit::{Exit, Wrong},
+    output,
+};
 
 pub mod apply;
 pub mod audit;
@@ -80,10 +84,9 @@ pub fn agree(yes: bool, what: &str) -> anyhow::Result<()> {
     if yes {
         return Ok(());
     }
-    anyhow::ensure!(
-        std::io::stdin().is_terminal() && std::io::stderr().is_terminal(),
-        "this would {what}; say --yes to do it"
-    );
+    if !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
+        return Err(Wrong(format!("this would {what}; say --yes to do it")).into());
+    }
     let asked = dialoguer::Confirm::new().with_prompt(format!("This will {what}. Go on?"));
     anyhow::ensure!(asked.default(false).interact()?, "nothing was done");
     Ok(())

@@ -18,7 +18,7 @@ pub mod table;
 pub mod target;
 
 use args::{Args, Command};
-use exit::Exit;
+use exit::{Exit, Wrong};
 
 /// Parses `arguments` (the program's name first), runs the command and says how it ended.
 #[must_use]
@@ -36,7 +36,10 @@ where
         Ok(exit) => exit.into(),
         Err(error) => {
             output::failure(&error);
-            Exit::Error.into()
+            match error.is::<Wrong>() {
+                true => Exit::Usage.into(),
+                false => Exit::Error.into(),
+            }
         }
     }
 }

@@ -29,6 +29,7 @@ use crate::{
 };
 
 mod ahead;
+mod contest;
 mod elsewhere;
 mod journal;
 pub(crate) mod link;
@@ -42,6 +43,7 @@ mod sweep;
 mod tests;
 
 use ahead::Mark;
+use contest::Contest;
 use elsewhere::Elsewhere;
 use journal::Journal;
 use link::{Incoming, Link, Outgoing};
@@ -84,6 +86,8 @@ pub(crate) struct Inner {
     slices: Slices,
     journal: Arc<Journal>,
     live: Mutex<HashMap<String, Live>>,
+    /// By instance: who opened stream after stream.
+    contests: Mutex<HashMap<String, Contest>>,
     numbers: AtomicU64,
     elsewhere: Mutex<Elsewhere>,
     mark: ArcSwapOption<Mark>,
@@ -114,6 +118,7 @@ impl Config {
             slices,
             journal,
             live: Mutex::default(),
+            contests: Mutex::default(),
             numbers: AtomicU64::new(0),
             elsewhere: Mutex::default(),
             mark: ArcSwapOption::empty(),

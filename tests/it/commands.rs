@@ -150,13 +150,14 @@ async fn a_wrong_call_is_64_an_error_1_changes_2_and_a_failed_check_3() {
         let ran = fleet.regmesh(wrong).await.ends(64);
         assert!(!ran.err.is_empty() && ran.out.is_empty(), "{ran:#?}");
     }
+    let unasked = fleet.regmesh(&["node", "revoke", "dev"]).await;
+    unasked.ends(64).says(&["regmesh: ", "--yes"]);
     for (failing, why) in [
         (&["plan", "missing.yaml"][..], "missing.yaml"),
         (&["cache", "show", "-n", "nothing"], "nothing"),
         (&["explain", "nowhere/app:1"], "nowhere"),
         (&["node", "show", "nowhere"], "nowhere"),
         (&["pull", "nowhere/app:1"], "nowhere"),
-        (&["node", "revoke", "dev"], "--yes"),
         (&["credential-set", "delete", "-n", "nothing"], "nothing"),
     ] {
         fleet

@@ -79,9 +79,11 @@ pub fn run(import: &Import, global: &Global) -> anyhow::Result<Exit> {
         .first()
         .map(|(_, text)| text.as_str())
         .unwrap_or_default();
-    let imported = read(import.from, text, &import.node)
+    let mut imported = read(import.from, text, &import.node)
         .with_context(|| format!("cannot import {}", import.file.display()))?;
     let topology = topology(import, &imported);
+    let problems = problems(&topology)?;
+    imported.unmapped.extend(problems);
     match global.output {
         Format::Json => {
             let report = Report {
@@ -190,6 +192,18 @@ fn host(source: &str) -> &str {
     source.split('/').next().unwrap_or_default()
 }
 
+/// What `plan` would refuse about the fragment, so that nobody learns of it later.
+fn problems(topology: &Value) -> anyhow::Result<Vec<String>> {
+    let yaml = serde_saphyr::to_string(topology)?;
+    let Err(problems) = ::topology::load(&[("imported.yaml".to_owned(), yaml)]) else {
+        return Ok(Vec::new());
+    };
+    let errors = problems.iter().filter(|problem| problem.is_error());
+    Ok(errors
+        .map(|problem| format!("`plan` refuses it: {}: {}", problem.message, problem.advice))
+        .collect())
+}
+
 #[cfg(test)]
 fn plan(from: From, text: &str) -> (Imported, Vec<String>) {
     let imported = read(from, text, "hub").expect("a file of that system");
@@ -200,14 +214,6 @@ fn plan(from: From, text: &str) -> (Imported, Vec<String>) {
         endpoint: "http://127.0.0.1:5000".to_owned(),
         mesh: "imported".to_owned(),
     };
-    let yaml = serde_saphyr::to_string(&topology(&import, &imported)).expect("YAML");
-    let problems = match ::topology::load(&[("imported.yaml".to_owned(), yaml)]) {
-        Ok(_) => Vec::new(),
-        Err(problems) => problems
-            .iter()
-            .filter(|p| p.is_error())
-            .map(|p| p.render(false))
-            .collect(),
-    };
+    let problems = problems(&topology(&import, &imported)).expect("YAML");
     (imported, problems)
 }

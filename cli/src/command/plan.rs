@@ -21,7 +21,16 @@ struct Report<'a> {
     valid: bool,
     problems: &'a [Problem],
     warnings: &'a [Problem],
-    changes: &'a [Change],
+    changes: Vec<Line<'a>>,
+}
+
+/// A change as `apply` writes it too, and what it is made of.
+#[derive(Debug, Serialize)]
+struct Line<'a> {
+    sign: char,
+    text: String,
+    #[serde(flatten)]
+    change: &'a Change,
 }
 
 /// Checks the files and prints problems or changes.
@@ -46,7 +55,7 @@ pub async fn run(plan: &args::Plan, global: &args::Global) -> anyhow::Result<Exi
         valid: true,
         problems: &[],
         warnings: &loaded.warnings,
-        changes: &changes,
+        changes: changes.iter().map(line).collect(),
     };
     output::object(global, &report, || table(&changes))?;
     if global.output == Format::Table {
@@ -95,7 +104,7 @@ fn refuse(problems: &[Problem], global: &args::Global) -> anyhow::Result<Exit> {
         valid: false,
         problems: &errors,
         warnings: &warnings,
-        changes: &[],
+        changes: Vec::new(),
     };
     output::object(global, &report, || {
         problems
@@ -113,6 +122,16 @@ fn refuse(problems: &[Problem], global: &args::Global) -> anyhow::Result<Exit> {
         ),
     );
     Ok(Exit::Error)
+}
+
+fn line(change: &Change) -> Line<'_> {
+    let text = change.to_string();
+    let mut rest = text.chars();
+    Line {
+        sign: rest.next().unwrap_or('~'),
+        text: rest.as_str().trim_start().to_owned(),
+        change,
+    }
 }
 
 fn table(changes: &[Change]) -> String {

@@ -107,8 +107,24 @@ impl Inner {
         if let Some(replaced) = replaced {
             // If it cannot take the order, its node is silent and it ends by itself.
             let _ = replaced.orders.try_send(Order::Replaced);
+            self.contested(&link.node, &link.instance);
         }
         number
+    }
+
+    /// An instance opened a stream while it had one.
+    fn contested(&self, node: &NodeName, instance: &str) {
+        let many = {
+            let mut contests = self.contests.lock().unwrap_or_else(PoisonError::into_inner);
+            let mine = contests.entry(instance.to_owned()).or_default();
+            mine.replaced(self.now())
+        };
+        if many {
+            let text = format!(
+                "{node} (instance {instance}) opens stream after stream while one is open: two processes use its certificate, because its data directory was copied, or its network breaks all the time; `regmesh node revoke {node}` ends both, and a new join token lets one in"
+            );
+            self.event(node, "clone_suspected", text);
+        }
     }
 
     /// An instance said something new.

@@ -74,9 +74,9 @@ impl Running {
             }
             Question::Manifests { repository, page } => {
                 let listed = registry.held_manifests(&repository, &page).await;
-                listed
-                    .map(Answer::Manifests)
-                    .map_err(|error| broken(&error))
+                let listed = listed.map_err(|error| broken(&error))?;
+                let unknown = || nothing_of(&self.shared.name, &repository);
+                listed.map(Answer::Manifests).ok_or_else(unknown)
             }
             Question::Manifest {
                 repository,

@@ -95,7 +95,7 @@ impl Registry {
         Ok(Some(Listed { items, next }))
     }
 
-    /// The manifests of a repository.
+    /// The manifests of a repository; `None` when nothing is known of it.
     ///
     /// # Errors
     /// When the metadata cannot be read.
@@ -103,12 +103,15 @@ impl Registry {
         &self,
         repository: &RepositoryName,
         page: &Page,
-    ) -> Result<Listed<Manifest>, store::Error> {
+    ) -> Result<Option<Listed<Manifest>>, store::Error> {
         let metadata = self.inner.store.metadata();
         let limit = limit(page);
         let links = metadata
             .manifests(repository, page.after.as_deref(), limit + 1)
             .await?;
+        if links.is_empty() && metadata.tags(repository, None, 1).await?.is_none() {
+            return Ok(None);
+        }
         let covered = self.inner.rules.load().resolve(repository);
         let mut items = Vec::new();
         for link in links.iter().take(limit) {
@@ -119,7 +122,7 @@ impl Registry {
             links.len() > limit,
             last.map(|link| link.digest.to_string()),
         );
-        Ok(Listed { items, next })
+        Ok(Some(Listed { items, next }))
     }
 
     /// One manifest with its bytes; `None` when it is not here.

@@ -17,10 +17,27 @@ pub(super) fn read(text: &str, node: &str) -> anyhow::Result<Imported> {
         "there is no cache rule in it: neither a list of them, nor {{\"value\": […]}}, nor resources of Terraform"
     );
     let mut imported = Imported::default();
-    for rule in rules {
+    for rule in &rules {
         one(rule, node, &mut imported);
     }
+    for other in
+        entries(&value).filter(|entry| !rules.iter().any(|rule| std::ptr::eq(*rule, *entry)))
+    {
+        let name = other
+            .get("name")
+            .or_else(|| other.get("id"))
+            .unwrap_or(other);
+        imported.unmapped.push(format!(
+            "{name}: it has no source repository, so it is no cache rule"
+        ));
+    }
     Ok(imported)
+}
+
+/// The entries of a list of rules, whatever they are.
+fn entries(value: &Value) -> impl Iterator<Item = &Value> {
+    let list = value.as_array().or_else(|| value.get("value")?.as_array());
+    list.into_iter().flatten()
 }
 
 /// The rules in a flat list, in ARM's `{"value": […]}`, alone, or in a Terraform state.
@@ -251,6 +268,20 @@ mod tests {
             let (imported, problems) = plan(From::Acr, text);
             assert_eq!((imported.rules.len(), problems.len()), (1, 0));
             assert_eq!(imported.rules["a"]["source"], "quay.io/a");
+        }
+    }
+
+    #[test]
+    fn an_entry_that_is_no_rule_is_told() {
+        let list = r#"[{"name": "a", "sourceRepository": "quay.io/a", "targetRepository": "a"}, {"name": "odd"}]"#;
+        for text in [list.to_owned(), format!("{{\"value\": {list}}}")] {
+            let (imported, _) = plan(From::Acr, &text);
+            assert_eq!((imported.rules.len(), imported.unmapped.len()), (1, 1));
+            assert!(
+                imported.unmapped[0].contains("odd"),
+                "{:?}",
+                imported.unmapped
+            );
         }
     }
 

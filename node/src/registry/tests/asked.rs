@@ -130,16 +130,20 @@ async fn a_node_tells_what_it_holds_and_lets_go_of_it() {
         limit: 2,
         after: None,
     };
-    let first = registry.held_manifests(&repository, &page).await.unwrap();
+    let first = registry.held_manifests(&repository, &page).await;
+    let first = first.unwrap().unwrap();
     let rest = Page {
         limit: 2,
         after: first.next.clone(),
     };
-    let second = registry.held_manifests(&repository, &rest).await.unwrap();
+    let second = registry.held_manifests(&repository, &rest).await;
+    let second = second.unwrap().unwrap();
     assert_eq!(
         (first.items.len(), second.items.len(), second.next),
         (2, 1, None)
     );
+    let unknown = registry.held_manifests(&name("mirror/none"), &page).await;
+    assert!(unknown.unwrap().is_none());
     let body = registry
         .held_manifest(&repository, &"1".parse().unwrap())
         .await
