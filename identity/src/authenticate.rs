@@ -8,7 +8,9 @@ pub mod access_token;
 pub mod account;
 mod failure;
 pub mod grant;
+pub mod outsiders;
 pub mod refresh;
+pub mod trust;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -19,7 +21,9 @@ use wire::{name::AccountName, time::WallTime};
 use self::{
     access_token::{AccessTokens, Content, Issued},
     account::{Accounts, Passwords, Resolve},
+    outsiders::Outsiders,
     refresh::{Holder, Record, RefreshStore, RefreshTokens},
+    trust::Trust,
 };
 use crate::{
     certificate::SpiffeId,
@@ -96,6 +100,10 @@ pub struct Local<'a> {
     pub audience: &'a str,
     /// The accounts in force.
     pub accounts: &'a Accounts,
+    /// What rule grants are believed by; none before there is an issuer of them.
+    pub trust: Option<&'a Trust>,
+    /// The issuers outside this node.
+    pub outsiders: &'a dyn Outsiders,
 }
 
 /// Where a request comes from.
@@ -105,6 +113,8 @@ pub struct Origin<'a> {
     pub address: IpAddr,
     /// The SPIFFE id of a valid client certificate of this mesh, if the connection shows one.
     pub spiffe: Option<&'a str>,
+    /// Whether this is a connection without TLS from this very machine.
+    pub plain_loopback: bool,
 }
 
 impl Origin<'_> {

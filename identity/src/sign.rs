@@ -1,25 +1,26 @@
 //! The node's own signatures: JWTs with ES256 and nothing else, by keys that outlive a restart.
 //!
 //! The algorithm is ours, never the token's: a header that says anything else is refused, as is any `crit`. Keys embedded in
-//! or pointed at by a header (`jwk`, `jku`, `x5c`, `x5u`) are never read; `kid` picks among our own. Written on aws-lc-rs
-//! rather than a JWT library, so that each of these is a line here. Keys lie in one file of mode 0600, which replicas can
+//! or pointed at by a header (`jwk`, `jku`, `x5c`, `x5u`) are never read; `kid` picks among our own (`public.rs`). Written on
+//! aws-lc-rs rather than a JWT library, so that each of these is a line. Keys lie in one file of mode 0600, which replicas can
 //! share: the first signs, all verify. Source: RFC 7515, RFC 7638; `reference/protocols.md` 5.2; `reference/faults.md` T50.
 
-use std::{collections::BTreeMap, io, path::Path};
+use std::{io, path::Path};
 
 use aws_lc_rs::{
     digest, hmac,
     rand::SystemRandom,
-    signature::{
-        ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair,
-        UnparsedPublicKey,
-    },
+    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair},
 };
 use base64::{
     Engine, engine::general_purpose::STANDARD, engine::general_purpose::URL_SAFE_NO_PAD as URL,
 };
 use runtime::{Secret, file::Files};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+mod public;
+
+pub use public::{Public, Signed, Typ, typ};
 
 /// The longest token looked at, in bytes.
 pub const MAX_TOKEN: usize = 32 * 1024;
@@ -32,8 +33,8 @@ const ALGORITHM: &str = "ES256";
 pub struct Keys {
     signing: EcdsaKeyPair,
     kid: String,
-    /// Uncompressed public points by thumbprint.
-    verifying: BTreeMap<String, Vec<u8>>,
+    /// By thumbprint.
+    verifying: Public,
     /// One of each key, the signing one's first.
     macs: Vec<hmac::Key>,
 }
@@ -71,15 +72,6 @@ struct File {
     version: u32,
     /// PKCS #8 in base64; the first one signs.
     keys: Vec<String>,
-}
-
-/// What of a header is looked at. Doubled members are an error; embedded keys are unknown members and so ignored.
-#[derive(Deserialize)]
-struct Header {
-    alg: String,
-    typ: String,
-    kid: String,
-    crit: Option<serde_json::Value>,
 }
 
 impl Keys {
@@ -130,10 +122,10 @@ impl Keys {
             pairs.push(pair.map_err(|_| Error::Crypto)?);
         }
         let public = |pair: &EcdsaKeyPair| pair.public_key().as_ref().to_vec();
-        let verifying = pairs
+        let points = pairs
             .iter()
-            .map(|pair| (thumbprint(&public(pair)), public(pair)))
-            .collect();
+            .map(|pair| (thumbprint(&public(pair)), public(pair)));
+        let verifying = Public::new(points.collect());
         let macs = keys.iter().map(mac_key).collect();
         let signing = pairs.into_iter().next().ok_or(Error::Crypto)?;
         Ok(Self {
@@ -185,21 +177,15 @@ impl Keys {
     /// # Errors
     /// When it is anything else.
     pub fn verify<C: DeserializeOwned>(&self, typ: &str, token: &str) -> Result<C, Invalid> {
-        if token.len() > MAX_TOKEN {
-            return Err(Invalid);
-        }
-        let (signed, signature) = token.rsplit_once('.').ok_or(Invalid)?;
-        let (header, claims) = signed.split_once('.').ok_or(Invalid)?;
-        let header: Header = json(header)?;
-        if header.alg != ALGORITHM || header.typ != typ || header.crit.is_some() {
-            return Err(Invalid);
-        }
-        let public = self.verifying.get(&header.kid).ok_or(Invalid)?;
-        let signature = URL.decode(signature).map_err(|_| Invalid)?;
-        UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, public)
-            .verify(signed.as_bytes(), &signature)
-            .map_err(|_| Invalid)?;
-        json(claims)
+        self.verifying
+            .verify(typ, token)
+            .map(|signed: Signed<C>| signed.claims)
+    }
+
+    /// The keys that verify.
+    #[must_use]
+    pub fn public(&self) -> &Public {
+        &self.verifying
     }
 }
 
@@ -208,11 +194,6 @@ fn mac_key(key: &Secret<Vec<u8>>) -> hmac::Key {
     context.update(b"regmesh mac key\0");
     context.update(key.expose());
     hmac::Key::new(hmac::HMAC_SHA256, context.finish().as_ref())
-}
-
-fn json<T: DeserializeOwned>(part: &str) -> Result<T, Invalid> {
-    let bytes = URL.decode(part).map_err(|_| Invalid)?;
-    serde_json::from_slice(&bytes).map_err(|_| Invalid)
 }
 
 /// RFC 7638: SHA-256 over the required members of the JWK, in order.

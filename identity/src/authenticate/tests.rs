@@ -9,6 +9,7 @@ use super::{refresh::Memory, *};
 const ORIGIN: Origin<'static> = Origin {
     address: IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
     spiffe: None,
+    plain_loopback: false,
 };
 
 fn parse(lines: &[&str]) -> Result<Option<String>, Refused> {
@@ -60,6 +61,15 @@ fn accounts(names: &[&str]) -> Accounts {
     Accounts::new(&declared, None)
 }
 
+fn at<'a>(audience: &'a str, accounts: &'a Accounts) -> Local<'a> {
+    Local {
+        audience,
+        accounts,
+        trust: None,
+        outsiders: &outsiders::Nobody,
+    }
+}
+
 /// Every account's password is `<name>-<suffix>`.
 fn authenticate(suffix: &Arc<std::sync::Mutex<String>>) -> (Authenticate, Clock, Tasks) {
     let suffix = Arc::clone(suffix);
@@ -90,10 +100,7 @@ async fn a_session_goes_from_password_to_refresh_token_to_its_end() {
     let suffix = Arc::new(std::sync::Mutex::new("one".to_owned()));
     let (authenticate, clock, _tasks) = authenticate(&suffix);
     let accounts = accounts(&["ci"]);
-    let local = Local {
-        audience: "a:1",
-        accounts: &accounts,
-    };
+    let local = at("a:1", &accounts);
     let password = Secret::from("ci-one");
     assert!(authenticate.warm(&accounts).await.is_empty());
 
@@ -149,10 +156,7 @@ async fn a_session_goes_from_password_to_refresh_token_to_its_end() {
         .caller(local, Some(&Credentials::Bearer(refresh.clone())), ORIGIN)
         .await;
     assert!(matches!(bearer, Err(Error::Refused(Refused::Token))));
-    let elsewhere = Local {
-        audience: "b:1",
-        accounts: &accounts,
-    };
+    let elsewhere = at("b:1", &accounts);
     assert!(
         authenticate
             .refreshed(elsewhere, &refresh, ORIGIN)
@@ -182,10 +186,7 @@ async fn a_removed_account_ends_its_tokens_at_once() {
     let suffix = Arc::new(std::sync::Mutex::new("one".to_owned()));
     let (authenticate, _clock, _tasks) = authenticate(&suffix);
     let (before, after) = (accounts(&["ci", "other"]), accounts(&["other"]));
-    let local = Local {
-        audience: "a:1",
-        accounts: &before,
-    };
+    let local = at("a:1", &before);
     let proven = authenticate
         .prove(local, "ci", &Secret::from("ci-one"), ORIGIN)
         .await
@@ -206,10 +207,7 @@ async fn a_removed_account_ends_its_tokens_at_once() {
             .await
             .is_ok()
     );
-    let local = Local {
-        audience: "a:1",
-        accounts: &after,
-    };
+    let local = at("a:1", &after);
     assert!(
         authenticate
             .caller(local, Some(&bearer), ORIGIN)
@@ -230,10 +228,7 @@ async fn a_new_password_ends_the_access_tokens_of_the_old_one_and_the_same_one_d
     let suffix = Arc::new(std::sync::Mutex::new("one".to_owned()));
     let (authenticate, _clock, _tasks) = authenticate(&suffix);
     let accounts = accounts(&["ci"]);
-    let local = Local {
-        audience: "a:1",
-        accounts: &accounts,
-    };
+    let local = at("a:1", &accounts);
     let token = async |password: &'static str| {
         let password = Secret::from(password);
         let proven = authenticate.prove(local, "ci", &password, ORIGIN).await;
@@ -259,10 +254,7 @@ async fn nobody_gets_a_token_and_no_refresh_token() {
     let suffix = Arc::new(std::sync::Mutex::new("one".to_owned()));
     let (authenticate, _clock, _tasks) = authenticate(&suffix);
     let accounts = accounts(&[]);
-    let local = Local {
-        audience: "a:1",
-        accounts: &accounts,
-    };
+    let local = at("a:1", &accounts);
     let nobody = Proven::by_connection(ORIGIN);
     let token = authenticate
         .issue(local, &nobody, Bound::default())

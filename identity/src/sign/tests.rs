@@ -63,9 +63,8 @@ fn no_forged_token_verifies() {
     assert!(keys.verify::<Value>("t", good).is_ok());
     let (signed, signature) = good.rsplit_once('.').unwrap();
     let (header, claims) = signed.split_once('.').unwrap();
-    let public = keys.verifying[&keys.kid].clone();
-    let thief_jwk =
-        json!({"kty": "EC", "crv": "P-256", "x": URL.encode(&thief.verifying[&thief.kid][1..33])});
+    let public = keys.verifying.0[&keys.kid].clone();
+    let thief_jwk = json!({"kty": "EC", "crv": "P-256", "x": URL.encode(&thief.verifying.0[&thief.kid][1..33])});
     // By the thief's key, under whatever header, also one that names our key.
     let forge = |header: Value| {
         let signed = format!("{}.{claims}", URL.encode(header.to_string()));

@@ -120,7 +120,9 @@ impl Shared {
             &self.authenticate,
             previous.as_deref().map(|view| &*view.access),
         );
-        let access = access.ending(max_offline, &self.contact);
+        let access = access
+            .ending(max_offline, &self.contact)
+            .believing(&slice.topology, own);
         let access = Arc::new(access.among(self.membership.as_ref()));
         access.warm().await;
         let view = View {

@@ -6,19 +6,30 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr},
+    sync::Arc,
     time::Duration,
 };
 
 use http::HeaderMap;
 use identity::{
-    authenticate::{Authenticate, Local, Origin, account::Accounts},
+    authenticate::{
+        Authenticate, Local, Origin,
+        account::Accounts,
+        outsiders::{Nobody, Outsiders},
+        trust::Trust,
+    },
     decide::{Assignments, Bound},
     network::{self, Policy},
     principal::Principal,
+    sign::Public,
 };
 use runtime::listener::Peer;
-use topology::model::Node;
-use wire::{name::AccountName, scope::Scope, secret_ref::SecretRef};
+use topology::model::{Grants, Node, Topology};
+use wire::{
+    name::{AccountName, MeshName},
+    scope::Scope,
+    secret_ref::SecretRef,
+};
 
 use super::Refused;
 use crate::{
@@ -39,6 +50,10 @@ pub struct Access {
     pub(in crate::http) authenticate: Authenticate,
     network: Policy,
     accounts: Accounts,
+    /// What grants of other nodes' rules are believed by.
+    trust: Option<Trust>,
+    /// The issuers whose tokens are taken.
+    outsiders: Arc<dyn Outsiders>,
     /// For how long grants to somebody known outlive the last contact with the control plane.
     ending: Option<(Duration, Contact)>,
     /// Knows mesh peers; nobody is one without it.
@@ -62,6 +77,8 @@ impl Access {
             authenticate: authenticate.clone(),
             network: policy(&node.network),
             accounts: Accounts::new(accounts, previous.map(|previous| &previous.accounts)),
+            trust: None,
+            outsiders: Arc::new(Nobody),
             ending: None,
             membership: None,
         }
@@ -78,6 +95,24 @@ impl Access {
     #[must_use]
     pub fn among(mut self, membership: Option<&Membership>) -> Self {
         self.membership = membership.cloned();
+        self
+    }
+
+    /// The same, and grants of other nodes' rules are believed as `topology`, the slice of `node`, says.
+    #[must_use]
+    pub fn believing(mut self, topology: &Topology, node: &Node) -> Self {
+        let grants = topology
+            .slice
+            .as_ref()
+            .and_then(|slice| slice.grants.as_ref());
+        self.trust = grants.map(|grants| trust(grants, &topology.mesh, node));
+        self
+    }
+
+    /// The same, and tokens of these issuers are taken.
+    #[must_use]
+    pub fn knowing(mut self, outsiders: Arc<dyn Outsiders>) -> Self {
+        self.outsiders = outsiders;
         self
     }
 
@@ -103,6 +138,8 @@ impl Access {
         Local {
             audience: &self.login_server,
             accounts: &self.accounts,
+            trust: self.trust.as_ref(),
+            outsiders: &*self.outsiders,
         }
     }
 
@@ -127,8 +164,12 @@ impl Access {
             return Err(Refused::network());
         }
         let connection = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.address.ip());
+        let address = client.unwrap_or(connection);
+        // A proxy on this machine does not make its clients local.
+        let near = connection.is_loopback() && address.is_loopback();
         Ok(Origin {
-            address: client.unwrap_or(connection),
+            address,
+            plain_loopback: near && peer.is_some_and(|peer| !peer.tls),
             spiffe: mesh_peer.map(|peer| peer.spiffe.as_str()),
         })
     }
@@ -145,6 +186,17 @@ impl Access {
             Some(within) => granted.within(within),
             None => granted,
         }
+    }
+}
+
+fn trust(grants: &Grants, mesh: &MeshName, node: &Node) -> Trust {
+    let reached = node.peer_endpoint.as_ref().unwrap_or(&node.endpoint);
+    Trust {
+        mesh: mesh.clone(),
+        issuer: grants.issuer.clone(),
+        keys: Public::read(&grants.keys),
+        withdrawn: grants.withdrawn.clone(),
+        plain: !reached.secure,
     }
 }
 
