@@ -5,7 +5,7 @@
 //! aws-lc-rs rather than a JWT library, so that each of these is a line. Keys lie in one file of mode 0600, which replicas can
 //! share: the first signs, all verify. Source: RFC 7515, RFC 7638; `reference/protocols.md` 5.2; `reference/faults.md` T50.
 
-use std::{io, path::Path};
+use std::{collections::BTreeMap, io, path::Path};
 
 use aws_lc_rs::{
     digest, hmac,
@@ -139,10 +139,7 @@ impl Keys {
     /// The public keys by id (RFC 7638): uncompressed points in base64url without padding, as slices carry them.
     #[must_use]
     pub fn points(&self) -> BTreeMap<String, String> {
-        let points = self.verifying.iter();
-        points
-            .map(|(kid, point)| (kid.clone(), URL.encode(point)))
-            .collect()
+        self.verifying.write()
     }
 
     /// The id of the key that signs.

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as URL};
 use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
 
 use super::{ALGORITHM, Invalid, MAX_TOKEN};
 
@@ -34,7 +35,7 @@ struct Header {
     alg: String,
     typ: String,
     kid: String,
-    crit: Option<serde_json::Value>,
+    crit: Option<Value>,
 }
 
 impl Public {
@@ -56,6 +57,14 @@ impl Public {
             .iter()
             .filter_map(|(id, text)| Some((id.clone(), point(text)?)));
         Self(keys.collect())
+    }
+
+    /// The same as slices carry them: what [`Public::read`] reads.
+    #[must_use]
+    pub fn write(&self) -> BTreeMap<String, String> {
+        let keys = self.0.iter();
+        keys.map(|(id, point)| (id.clone(), URL.encode(point)))
+            .collect()
     }
 
     /// Whether the key of this id is among them.
@@ -97,16 +106,12 @@ impl Public {
 /// The `typ` that a compact JWS says it has; `None` when the text is none. Nothing is verified: it only says whom to ask.
 #[must_use]
 pub fn typ(token: &str) -> Option<Typ> {
-    #[derive(Deserialize)]
-    struct Claimed {
-        #[serde(default)]
-        typ: Option<String>,
-    }
     if token.len() > MAX_TOKEN || token.bytes().filter(|byte| *byte == b'.').count() != 2 {
         return None;
     }
-    let header: Claimed = json(token.split('.').next()?).ok()?;
-    Some(Typ(header.typ.unwrap_or_default()))
+    let header: Map<String, Value> = json(token.split('.').next()?).ok()?;
+    let typ = header.get("typ").and_then(Value::as_str);
+    Some(Typ(typ.unwrap_or_default().to_owned()))
 }
 
 /// What a token says it is. Media types are compared as RFC 7515 says: in any case, with or without `application/`.
@@ -148,6 +153,7 @@ mod tests {
         let keys = Public::read(&texts);
         assert!(keys.has("good"));
         assert_eq!(keys.0.len(), 1);
+        assert_eq!(Public::read(&keys.write()), keys);
     }
 
     #[test]

@@ -185,7 +185,7 @@ fn keys_kept_elsewhere_sign_and_show_their_public_points() {
     let keys = Keys::of(&[new.clone(), old.clone()]).unwrap();
     let token = keys.sign("a+jwt", &serde_json::json!({})).unwrap();
     let again = Keys::of(&[old, new]).unwrap();
-    let read: serde_json::Value = again.verify("a+jwt", token.expose()).unwrap();
+    let read: Value = again.verify("a+jwt", token.expose()).unwrap();
     assert_eq!(read, serde_json::json!({}));
     assert_eq!(keys.points(), again.points());
     assert_eq!(keys.points().len(), 2);
