@@ -11,6 +11,9 @@ use wire::{
     time::WallTime,
 };
 
+#[cfg(any(test, feature = "testing"))]
+pub mod scripted;
+
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Wanted {
@@ -56,9 +59,23 @@ pub enum Error {
 /// Asks for tokens.
 #[async_trait]
 pub trait Mint: std::fmt::Debug + Send + Sync + 'static {
-    /// A token, made now. Bounded in time; safe to drop.
+    /// A token that is good now and not due yet: made now, or before, by whoever asks ahead. Where nobody can be asked, one that is
+    /// due and has not ended. Bounded in time; safe to drop.
     ///
     /// # Errors
-    /// When the rule may not have it, or nobody can be asked.
+    /// When the rule may not have it, or nobody can be asked and none is in hand.
     async fn mint(&self, wanted: &Wanted) -> Result<Minted, Error>;
+
+    /// Another one, made now, because `refused` was not taken by whom it is for. That one stays in hand where there is no other.
+    ///
+    /// # Errors
+    /// As those of [`Mint::mint`].
+    async fn mint_anew(&self, wanted: &Wanted, _refused: &Secret) -> Result<Minted, Error> {
+        self.mint(wanted).await
+    }
+
+    /// What is in hand without asking anybody, perhaps ended.
+    fn in_hand(&self, _wanted: &Wanted) -> Option<Minted> {
+        None
+    }
 }

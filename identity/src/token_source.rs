@@ -8,15 +8,18 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use runtime::Secret;
+use wire::time::WallTime;
 
 pub mod anonymous;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
 #[cfg(any(test, feature = "testing"))]
 pub mod fixed;
+pub mod managed;
 pub mod password;
 
 pub use anonymous::Anonymous;
+pub use managed::Managed;
 pub use password::Password;
 
 /// What is shown to an upstream or its token service.
@@ -40,7 +43,8 @@ pub enum Proof {
 pub struct Presented {
     /// The proof.
     pub proof: Proof,
-    /// Changes whenever the proof changes (a rotated password): tokens got by an earlier one are no longer used.
+    /// Changes whenever tokens got by an earlier proof are no longer to be used: a rotated password, a grant in the place of one that
+    /// was refused. Not when a grant merely takes the place of one that was due.
     pub version: u64,
 }
 
@@ -74,4 +78,13 @@ pub trait TokenSource: Send + Sync + 'static {
 
     /// The proof that is valid now. Bounded in time by the implementation; safe to drop.
     async fn proof(&self) -> Result<Presented, Error>;
+
+    /// The upstream's token service does not take the proof of this version. A source that can get another one does so now, and its
+    /// version moves; at most once in a while, whoever asks. Bounded in time.
+    async fn refused(&self, _version: u64) {}
+
+    /// When the token in hand ends; none where nothing is in hand, or what is in hand does not end.
+    fn ends(&self) -> Option<WallTime> {
+        None
+    }
 }

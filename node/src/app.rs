@@ -14,7 +14,7 @@ use std::{
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use identity::{authenticate, sign};
+use identity::{authenticate, mint::Mint, sign};
 use runtime::{
     clock::Clock,
     file::{Files, Real},
@@ -85,6 +85,8 @@ pub struct Joined {
     pub contact: Contact,
     /// Its place among the nodes of its mesh; none for a node without a control plane.
     pub membership: Option<Membership>,
+    /// Asks the control plane for tokens of its rules; none for a node without one.
+    pub mint: Option<Arc<dyn Mint>>,
     /// What was found damaged before it started; shown in its status.
     pub warned: Vec<String>,
     /// The disk.
@@ -202,6 +204,7 @@ pub async fn start_on(
     let joined = Joined {
         contact: Contact::alone(clock.clone()),
         membership: None,
+        mint: None,
         warned: Vec::new(),
         files,
     };

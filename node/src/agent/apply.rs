@@ -282,6 +282,7 @@ impl Slices {
         let joined = Joined {
             contact: contact.clone(),
             membership: Some(membership.clone()),
+            mint: None,
             warned: words.warnings(),
             files: Arc::clone(files),
         };

@@ -116,6 +116,7 @@ pub(super) async fn build(
     let upstreams = observe::upstreams(&settings).build(pool::Parts {
         node: config.name.clone(),
         membership: joined.membership.clone(),
+        mint: joined.mint,
         secrets,
         clock: clock.clone(),
         tasks: tasks.clone(),

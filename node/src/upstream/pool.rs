@@ -10,31 +10,26 @@ use std::{
     time::Duration,
 };
 
-use identity::{
-    authenticator,
-    secret::Secrets,
-    token_source::{Anonymous, Password, TokenSource},
-};
+use identity::{authenticator, mint::Mint, secret::Secrets, token_source::TokenSource};
 use runtime::{Clock, Tasks, egress};
-use topology::model::{Rule, Topology, rule::Authentication};
+use topology::model::{Rule, Topology};
 use url::Url;
 use wire::{
     digest::Digest,
     name::{NodeName, RuleName},
-    refusal::Refusal,
 };
 
 use self::target::Target;
 use super::{
     Error, Upstream, breaker,
     budget::{self, Account, Budget},
-    error::Kind,
     observer::Observer,
     remote::{self, Deadlines},
     unusable::Unusable,
 };
 use crate::membership::Membership;
 
+mod source;
 mod target;
 
 /// The times of upstreams; all have the spec's defaults.
@@ -68,6 +63,8 @@ pub struct Parts {
     pub node: NodeName,
     /// What it shows to nodes of its mesh, and believes of them; none for a node without a control plane.
     pub membership: Option<Membership>,
+    /// Asks the control plane for tokens of its rules; none for a node without one.
+    pub mint: Option<Arc<dyn Mint>>,
     /// Reads credential sets.
     pub secrets: Secrets,
     /// Time.
@@ -133,7 +130,6 @@ impl Pool {
         topology: &Topology,
         target: Target,
     ) -> Result<Arc<dyn Upstream>, Error> {
-        let source = self.source(rule, topology)?;
         let ca = ca(&target)?;
         let (proof, mutual) = self.mutual(&target).unzip();
         let fingerprint = fingerprint(rule, topology, &target, (ca.as_deref(), proof));
@@ -142,6 +138,7 @@ impl Pool {
         {
             return Ok(Arc::clone(upstream));
         }
+        let source = self.source(rule, topology, &target, mutual.is_some())?;
         let account = self.account(rule, &target);
         let client = self.client(&target, ca, mutual)?;
         let remote = self.remote(topology, target, client, source);
@@ -158,27 +155,6 @@ impl Pool {
         let node = target.node.as_ref();
         let node = node.filter(|_| target.realms.upstream.secure)?;
         self.parts.membership.as_ref()?.towards(node)
-    }
-
-    fn source(&self, rule: &Rule, topology: &Topology) -> Result<Arc<dyn TokenSource>, Error> {
-        match &rule.authentication {
-            Authentication::Anonymous => Ok(Arc::new(Anonymous)),
-            Authentication::Credentials(name) => {
-                let set = topology.credentials.get(name).ok_or_else(|| {
-                    let detail = format!("the credential set '{name}' is not in this node's slice");
-                    away(Refusal::SecretUnavailable, &detail)
-                })?;
-                let secrets = self.parts.secrets.clone();
-                let (username, password) = (set.username.clone(), set.password.clone());
-                Ok(Arc::new(Password::new(secrets, username, password)))
-            }
-            Authentication::Identity(name) => {
-                let detail = format!(
-                    "the rule calls as identity '{name}', and identities need the control plane"
-                );
-                Err(away(Refusal::IdentityTokenFailed, &detail))
-            }
-        }
     }
 
     fn remote(
@@ -261,10 +237,6 @@ impl Pool {
     }
 }
 
-fn away(refusal: Refusal, detail: &str) -> Error {
-    Error::new(Kind::Away { retry_after: None }, refusal, detail)
-}
-
 fn ca(target: &Target) -> Result<Option<Vec<u8>>, Error> {
     let Some(path) = &target.settings.ca else {
         return Ok(None);
@@ -283,14 +255,8 @@ fn fingerprint(
     target: &Target,
     trust: (Option<&[u8]>, Option<String>),
 ) -> Digest {
-    let credential = match &rule.authentication {
-        Authentication::Credentials(name) => topology.credentials.get(name),
-        Authentication::Anonymous | Authentication::Identity(_) => None,
-    };
-    let made_of = format!(
-        "{} {target:?} {:?} {credential:?} {trust:?}",
-        topology.mesh, rule.authentication
-    );
+    let shown = source::definition(rule, topology);
+    let made_of = format!("{} {target:?} {shown} {trust:?}", topology.mesh);
     Digest::sha256(made_of.as_bytes())
 }
 

@@ -3,12 +3,13 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use topology::model::{
-    Credential, Endpoint, Network, Node,
+    Credential, Endpoint, Identity, Network, Node,
+    identity::IdentityKind,
     node::Storage,
     rule,
-    rule::{Freshness, Source, UpstreamRef},
+    rule::{Authentication, Freshness, Source, UpstreamRef},
 };
-use wire::{name::MeshName, page::Page, secret_ref::SecretRef};
+use wire::{name::MeshName, page::Page, refusal::Refusal, secret_ref::SecretRef};
 
 use super::*;
 use crate::upstream::{Patience, conformance::request, observer::Unobserved};
@@ -98,11 +99,23 @@ pub(super) fn rule(source: &str) -> Rule {
     }
 }
 
+/// Lets rules of this node call as the managed identity.
+pub(super) fn attach(topology: &mut Topology, name: &str) {
+    let identity = Identity {
+        kind: IdentityKind::Managed,
+        on: ["prod".parse().unwrap()].into(),
+        sources: Vec::new(),
+    };
+    let name = name.parse().unwrap();
+    topology.identities.insert(name, identity);
+}
+
 fn pool() -> (Pool, Tasks) {
     let tasks = Tasks::new("test");
     let parts = Parts {
         node: "prod".parse().unwrap(),
         membership: None,
+        mint: None,
         secrets: Secrets::new(|_| Some("robot".to_owned())),
         clock: Clock::system(),
         tasks: tasks.clone(),
@@ -161,11 +174,20 @@ async fn rules_with_one_credential_share_its_account_and_nothing_else() {
 async fn what_cannot_be_carried_out_says_why() {
     let (pool, _tasks) = pool();
     let mut topology = topology();
-    let mut identity = rule("registry.corp.example/team/*");
+    let mut identity = rule("node://edge/a");
     identity.authentication = Authentication::Identity("reader".parse().unwrap());
     let error = asked(&*pool.build(&identity, &topology)).await;
+    assert_eq!(error.refusal, Refusal::IdentityNotAttached);
+    assert!(!error.is_away() && error.detail.contains("not attached to node prod"));
+    attach(&mut topology, "reader");
+    let error = asked(&*pool.build(&identity, &topology)).await;
     assert_eq!(error.refusal, Refusal::IdentityTokenFailed);
-    assert!(error.is_away() && error.detail.contains("identities need the control plane"));
+    assert!(
+        error.is_away()
+            && error
+                .detail
+                .contains("control plane, and this node has none")
+    );
 
     let absent = asked(&*pool.build(&rule("node://gone/a"), &topology)).await;
     assert!(
