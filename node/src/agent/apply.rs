@@ -157,14 +157,14 @@ impl Slices {
         let slice = self.read(&envelope).await?;
         if let Some(running) = self.running() {
             running.check(&slice).await?;
-            if let Err(unwritten) = self.write(&envelope).await {
+            if let Err(unwritten) = self.write(&envelope, &slice).await {
                 // A full disk is no reason to serve what somebody took back.
                 running.refuse(&slice).await;
                 return Err(unwritten);
             }
             running.apply(slice).await;
         } else {
-            self.write(&envelope).await?;
+            self.write(&envelope, &slice).await?;
             if let Err(error) = self.start(slice, &mut addresses).await {
                 self.take_back().await;
                 return Err(one(422, "cannot-start", said(&error)));
@@ -229,11 +229,11 @@ impl Slices {
         Ok(slice)
     }
 
-    async fn write(&self, envelope: &Envelope) -> Result<(), Vec<Problem>> {
+    async fn write(&self, envelope: &Envelope, slice: &Slice) -> Result<(), Vec<Problem>> {
         let Parts { home, tasks, .. } = &self.parts;
-        let envelope = envelope.clone();
+        let (envelope, slice) = (envelope.clone(), slice.clone());
         let written = home
-            .on(tasks, move |home| last_good::put(home, &envelope))
+            .on(tasks, move |home| last_good::put(home, &envelope, &slice))
             .await;
         written.map_err(|error| {
             one(

@@ -1,8 +1,8 @@
 //! The last good slice on disk, `slice.json`, and the one before it, `slice.previous.json`.
 //!
 //! What is read is checked as if it had just arrived (signature, signer, node, document); only that its signer has ended since, or that
-//! our clock stands before its signing (a machine that boots in 1970), means nothing. A damaged file gives way to the previous one and
-//! that to nothing: then the node waits for the control plane, deletes nothing, and says what it met. Source:
+//! our clock stands before its signing (a machine that boots in 1970), means nothing. A damaged file gives way to the previous one (with
+//! what the newest one refused) and that to nothing: then the node waits for the control plane, deletes nothing, and says what it met. Source:
 //! `spec/control-plane.md` "Distribution", `reference/faults.md` T14, 10.37-10.38.
 
 use std::io;
@@ -13,6 +13,8 @@ use wire::{api::slice::Envelope, name::NodeName, time::WallTime};
 
 use super::home::Home;
 use crate::app::Slice;
+
+mod refusals;
 
 const CURRENT: &str = "slice.json";
 const PREVIOUS: &str = "slice.previous.json";
@@ -36,7 +38,12 @@ pub(crate) fn load(
     let mut damage = Vec::new();
     for name in [CURRENT, PREVIOUS] {
         match read(home, name, node, roots, now) {
-            Ok(Some(good)) => return (Some(good), damage),
+            Ok(Some(mut good)) => {
+                if name == PREVIOUS {
+                    refusals::add(home, &mut good.slice, &mut damage);
+                }
+                return (Some(good), damage);
+            }
             Ok(None) => {}
             Err(why) => damage.push(format!("the slice in agent/{name} cannot be used: {why}")),
         }
@@ -87,8 +94,9 @@ pub(crate) fn document(home: &Home) -> io::Result<Option<String>> {
     Ok(envelope.and_then(|envelope| envelope.document))
 }
 
-/// Puts a slice in the place of the newest, which becomes the previous one. `envelope` has its document.
-pub(crate) fn put(home: &Home, envelope: &Envelope) -> io::Result<()> {
+/// Puts a slice in the place of the newest, which becomes the previous one. `envelope` has its document, which `slice` was read from.
+pub(crate) fn put(home: &Home, envelope: &Envelope, slice: &Slice) -> io::Result<()> {
+    refusals::keep(home, slice)?;
     let bytes = serde_json::to_vec(envelope).map_err(io::Error::other)?;
     home.write_beside(NEXT, &bytes)?;
     // Between the two renames the previous one is the newest that is whole.

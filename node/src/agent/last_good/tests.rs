@@ -37,13 +37,19 @@ impl Rig {
     }
 
     fn envelope(&self, generation: u64) -> Envelope {
-        let document = "version: 1\nmesh: acme\nnodes:\n  prod: {endpoint: 'http://127.0.0.1:5999'}\nslice: {node: prod, tier: 1}\n";
+        self.envelope_with(generation, "")
+    }
+
+    fn envelope_with(&self, generation: u64, more: &str) -> Envelope {
+        let document = format!(
+            "version: 1\nmesh: acme\nnodes:\n  prod: {{endpoint: 'http://127.0.0.1:5999'}}\nslice: {{node: prod, tier: 1{more}}}\n"
+        );
         let who = (
             &"acme".parse().unwrap(),
             &"prod".parse().unwrap(),
             Generation(generation),
         );
-        sign(who, document, NOW, &self.key, &self.chain).unwrap()
+        sign(who, &document, NOW, &self.key, &self.chain).unwrap()
     }
 
     fn found(&self, directory: &Path, now: WallTime) -> (Option<u64>, usize) {
@@ -54,6 +60,44 @@ impl Rig {
     }
 }
 
+fn store(home: &Home, envelope: Envelope) -> io::Result<()> {
+    let document = envelope.document.as_deref().unwrap();
+    let slice = Slice::read(envelope.generation, "prod".parse().unwrap(), document).unwrap();
+    put(home, &envelope, &slice)
+}
+
+const DIGEST: &str = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+
+#[test]
+fn a_node_whose_newest_slice_is_damaged_refuses_what_that_one_refused() {
+    let (rig, disk) = (Rig::new(), TempDir::new().unwrap());
+    let home = Home::open(disk.path(), Arc::new(Real)).unwrap();
+    store(&home, rig.envelope(1)).unwrap();
+    let recall = format!(
+        ", recalls: {{\"{DIGEST}\": {{reason: CVE, at: '2026-11-20T00:00:00Z'}}}}, revoked: {{dev: '2026-11-20T00:00:00Z'}}"
+    );
+    store(&home, rig.envelope_with(2, &recall)).unwrap();
+    home.write("slice.json", b"{").unwrap();
+    let roots = [rig.authority.certificate().clone()];
+    let load = || load(&home, &"prod".parse().unwrap(), &roots, NOW);
+    let (good, damage) = load();
+    let slice = good.unwrap().slice;
+    assert_eq!((slice.generation, damage.len()), (Generation(1), 1));
+    let of = slice.topology.slice.as_ref().unwrap();
+    assert_eq!(of.recalls[&DIGEST.parse().unwrap()].reason, "CVE");
+    assert!(of.revoked.contains_key(&"dev".parse().unwrap()));
+
+    home.write("refused.json", b"{").unwrap();
+    let (good, damage) = load();
+    assert!(good.unwrap().slice.recalls().is_empty());
+    assert!(damage[1].contains("refused.json"), "{damage:?}");
+    home.remove("slice.json").unwrap();
+    store(&home, rig.envelope(3)).unwrap();
+    let (good, damage) = load();
+    assert!(good.unwrap().slice.recalls().is_empty(), "lifted is lifted");
+    assert!(damage.is_empty());
+}
+
 #[test]
 fn whatever_step_fails_or_is_the_last_the_old_one_or_the_new_one_is_there_and_whole() {
     let rig = Rig::new();
@@ -62,13 +106,13 @@ fn whatever_step_fails_or_is_the_last_the_old_one_or_the_new_one_is_there_and_wh
         for at in 1.. {
             let disk = TempDir::new().unwrap();
             let home = Home::open(disk.path(), Arc::new(Real)).unwrap();
-            put(&home, &rig.envelope(1)).unwrap();
-            put(&home, &rig.envelope(2)).unwrap();
+            store(&home, rig.envelope(1)).unwrap();
+            store(&home, rig.envelope(2)).unwrap();
             drop(home);
 
             let files = Failing::new(Arc::new(Real), fault, at);
             let home = Home::open(disk.path(), Arc::new(files.clone()) as Arc<dyn Files>);
-            let put = home.map(|home| put(&home, &rig.envelope(3)).is_ok());
+            let put = home.map(|home| store(&home, rig.envelope(3)).is_ok());
             let found = rig.found(disk.path(), NOW);
             match (put, found) {
                 (Ok(true), found) => assert_eq!(found, (Some(3), 0), "written is there"),
@@ -88,7 +132,7 @@ fn whatever_step_fails_or_is_the_last_the_old_one_or_the_new_one_is_there_and_wh
 fn a_slice_outlives_its_signer_and_a_clock_that_stands_before_it() {
     let (rig, disk) = (Rig::new(), TempDir::new().unwrap());
     let home = Home::open(disk.path(), Arc::new(Real)).unwrap();
-    put(&home, &rig.envelope(1)).unwrap();
+    store(&home, rig.envelope(1)).unwrap();
     drop(home);
     for now in [
         NOW,
@@ -108,11 +152,11 @@ fn a_slice_outlives_its_signer_and_a_clock_that_stands_before_it() {
 fn what_the_node_cannot_start_on_is_taken_back() {
     let (rig, disk) = (Rig::new(), TempDir::new().unwrap());
     let open = || Home::open(disk.path(), Arc::new(Real)).unwrap();
-    put(&open(), &rig.envelope(1)).unwrap();
+    store(&open(), rig.envelope(1)).unwrap();
     undo(&open()).unwrap();
     assert_eq!(rig.found(disk.path(), NOW), (None, 0));
-    put(&open(), &rig.envelope(1)).unwrap();
-    put(&open(), &rig.envelope(2)).unwrap();
+    store(&open(), rig.envelope(1)).unwrap();
+    store(&open(), rig.envelope(2)).unwrap();
     undo(&open()).unwrap();
     assert_eq!(rig.found(disk.path(), NOW), (Some(1), 0));
 }
