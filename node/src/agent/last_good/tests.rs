@@ -60,9 +60,13 @@ impl Rig {
     }
 }
 
-fn store(home: &Home, envelope: Envelope) -> io::Result<()> {
+fn read_slice(envelope: &Envelope) -> Slice {
     let document = envelope.document.as_deref().unwrap();
-    let slice = Slice::read(envelope.generation, "prod".parse().unwrap(), document).unwrap();
+    Slice::read(envelope.generation, "prod".parse().unwrap(), document).unwrap()
+}
+
+fn store(home: &Home, envelope: Envelope) -> io::Result<()> {
+    let slice = read_slice(&envelope);
     put(home, &envelope, &slice)
 }
 
