@@ -8,6 +8,7 @@ pub mod access_token;
 pub mod account;
 mod failure;
 pub mod grant;
+pub mod oidc;
 pub mod outsiders;
 pub mod refresh;
 pub mod trust;

@@ -4,7 +4,7 @@
 //!
 //! | direction | modules |
 //! |---|---|
-//! | being called | `network`, `authenticate`, `principal`, `decide`, `sign` |
+//! | being called | `network`, `authenticate`, `keys`, `principal`, `decide`, `sign` |
 //! | calling an upstream | `secret`, `mint` -> `token_source` -> `authenticator` |
 //! | both | `error` |
 //! | among ourselves | `certificate` |
@@ -16,6 +16,7 @@ pub mod authenticator;
 pub mod certificate;
 pub mod decide;
 pub mod error;
+pub mod keys;
 pub mod mint;
 pub mod network;
 pub mod principal;
