@@ -16,7 +16,8 @@ use std::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::HeaderValue;
 use runtime::{Clock, Secret, Single, Tasks, egress};
-use wire::{challenge::Challenge, refusal::Refusal, scope::Scope};
+use tokio::sync::Semaphore;
+use wire::{challenge::Challenge, refusal::Refusal, scope::Scope, time::WallTime};
 
 pub use self::error::Error;
 use self::{
@@ -25,9 +26,11 @@ use self::{
 };
 use crate::token_source::{Presented, Proof, TokenSource};
 
+mod call;
 mod challenge;
 mod docker;
 mod error;
+mod exchange;
 pub mod realm;
 mod reply;
 pub mod retry_after;
@@ -35,8 +38,10 @@ pub mod retry_after;
 mod tests;
 mod tokens;
 
-/// How many token requests of one rule may be under way.
-const MAX_FETCHES: usize = 64;
+/// How many tokens of one rule may be waited for.
+const MAX_FETCHES: usize = 2048;
+/// How many calls to its token service are under way meanwhile.
+const MAX_CALLS: usize = 32;
 
 /// What is known about an upstream's authentication before it is asked.
 #[derive(Debug, Clone)]
@@ -85,6 +90,8 @@ struct Inner {
     clock: Clock,
     tasks: Tasks,
     fetches: Single<Key, Result<Token, Error>>,
+    exchanges: Single<Key, Result<exchange::Login, Error>>,
+    turns: Semaphore,
     tokens: Tokens,
     remembered: Mutex<Remembered>,
     /// Of the proof seen last, under which tokens are found while the source is away.
@@ -108,6 +115,8 @@ impl Config {
             clock,
             tasks: tasks.clone(),
             fetches: Single::new("token", tasks, MAX_FETCHES),
+            exchanges: Single::new("exchange", tasks, MAX_CALLS),
+            turns: Semaphore::new(MAX_CALLS),
             tokens: Tokens::default(),
             remembered: Mutex::default(),
             version: AtomicU64::new(0),
@@ -131,6 +140,10 @@ impl Authenticator {
     /// When the rule's proof cannot be had: then nothing is sent at all, never an anonymous request instead.
     pub async fn authorize(&self, scopes: &[Scope]) -> Result<Option<Authorization>, Error> {
         let proof = self.proof().await;
+        if let Err(refused @ Error::Refused { .. }) = proof {
+            // Who may not use the identity any more does not use what it was given before either.
+            return Err(refused);
+        }
         match self.first_plan(scopes, proof.as_ref().ok()) {
             Some(plan) => self.carry_out(plan, proof).await.map(Some),
             None => proof.map(|_| None),
@@ -157,24 +170,17 @@ impl Authenticator {
             // ECR Public refuses a stale token without any challenge: what was done before is done once more.
             None => used
                 .and_then(|_| self.first_plan(scopes, Some(&proof)))
-                .ok_or_else(|| self.unmet(has_password))?,
+                .ok_or_else(|| unmet(&proof.proof))?,
         };
         let authorization = self.carry_out(plan.clone(), Ok(proof)).await?;
         self.remember(scopes, &plan);
         Ok(authorization)
     }
 
-    fn unmet(&self, has_password: bool) -> Error {
-        let detail = if has_password {
-            "the upstream answers 401 and offers no way to log in that is known"
-        } else {
-            "the upstream wants a login and the rule has no credentials"
-        };
-        Error::Refused {
-            refusal: Refusal::UpstreamUnauthorized,
-            detail: detail.to_owned(),
-            status: Some(401),
-        }
+    /// When the token of our own that is in hand ends; none where nothing is in hand, or what is in hand does not end.
+    #[must_use]
+    pub fn proof_ends(&self) -> Option<WallTime> {
+        self.0.source.ends()
     }
 
     async fn proof(&self) -> Result<Presented, Error> {
@@ -216,7 +222,7 @@ impl Authenticator {
         match plan {
             Plan::Basic => {
                 let proof = proof?.proof;
-                let header = basic(&proof).ok_or_else(|| self.unmet(false))?;
+                let header = basic(&proof).ok_or_else(|| unmet(&proof))?;
                 Ok(Authorization {
                     header,
                     cached: false,
@@ -273,10 +279,34 @@ impl Authenticator {
     async fn fetch(&self, key: Key, proof: Proof) -> Result<Token, Error> {
         let inner = Arc::clone(&self.0);
         let fetched = self.0.fetches.run(key.clone(), || async move {
-            let granted = docker::fetch(&inner, &key, &proof).await?;
+            let (key, granted) = match proof {
+                Proof::Token(token) => exchange::fetch(&inner, &key, token).await?,
+                Proof::None | Proof::Password { .. } => {
+                    let granted = docker::fetch(&inner, &key, &proof).await?;
+                    (key, granted)
+                }
+            };
             Ok(inner.tokens.keep(&key, granted, inner.clock.now()))
         });
         fetched.await.unwrap_or_else(|error| Err(error.into()))
+    }
+}
+
+/// That none of the ways to log in that the upstream offers goes with what the rule has.
+fn unmet(proof: &Proof) -> Error {
+    let detail = match proof {
+        Proof::Password { .. } => {
+            "the upstream answers 401 and offers no way to log in that is known"
+        }
+        Proof::Token(_) => {
+            "the upstream answers 401 and offers no Bearer login, and the token of an identity is shown to nothing else: it is neither a node nor an ACR"
+        }
+        Proof::None => "the upstream wants a login and the rule has no credentials",
+    };
+    Error::Refused {
+        refusal: Refusal::UpstreamUnauthorized,
+        detail: detail.to_owned(),
+        status: Some(401),
     }
 }
 

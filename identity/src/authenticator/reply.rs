@@ -53,6 +53,17 @@ pub(super) fn read(body: &[u8], now_ms: i64) -> Option<Granted> {
     })
 }
 
+/// The refresh token that an exchange answered with; `None` when there is none that may be sent on.
+pub(super) fn refresh_token(body: &[u8]) -> Option<Secret> {
+    #[derive(Deserialize)]
+    struct Exchanged {
+        refresh_token: String,
+    }
+    let exchanged: Exchanged = serde_json::from_slice(body).ok()?;
+    let token = Secret::new(exchanged.refresh_token);
+    is_fit(token.expose()).then_some(token)
+}
+
 /// When a token of this life is renewed, counted from receipt: at half of it, at the latest 30 s before its end.
 pub(super) fn renew_after(life: Duration) -> Duration {
     let half = life / 2;

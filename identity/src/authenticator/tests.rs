@@ -1,5 +1,6 @@
 //! Promises of the authenticator, against a token service on loopback that writes down what it was asked.
 
+mod exchange;
 mod safety;
 
 use std::{
@@ -72,6 +73,9 @@ async fn answer(
     };
     let next = service.answers.lock().unwrap().pop_front();
     let Some((status, header, body)) = next else {
+        if uri.path() == "/oauth2/exchange" {
+            return format!(r#"{{"refresh_token":"r{number}"}}"#).into_response();
+        }
         return format!(r#"{{"token":"t{number}","expires_in":300}}"#).into_response();
     };
     let status = StatusCode::from_u16(status).unwrap();
@@ -108,6 +112,7 @@ impl Rig {
                 upstream: realm::Origin::of(&origin).unwrap(),
                 profile: None,
                 declared: Vec::new(),
+                aliases: Vec::new(),
             },
             known: None,
             basic_first: false,

@@ -70,8 +70,16 @@ pub(super) struct Tokens {
 }
 
 impl Key {
+    /// The same for another version of the proof.
+    pub(super) fn of(&self, version: u64) -> Self {
+        Self {
+            version,
+            ..self.clone()
+        }
+    }
+
     /// The same without scopes: what a refresh token is kept under.
-    fn login(&self) -> Self {
+    pub(super) fn login(&self) -> Self {
         Self {
             scopes: Vec::new(),
             ..self.clone()
@@ -132,8 +140,26 @@ impl Tokens {
         self.lock().refresh.get(&key.login()).cloned()
     }
 
-    pub(super) fn drop_refresh_token(&self, key: &Key) {
-        self.lock().refresh.remove(&key.login());
+    /// Keeps what an exchange gave, and forgets what earlier versions of the proof were given.
+    pub(super) fn keep_refresh_token(&self, key: &Key, refresh: Secret) {
+        let mut state = self.lock();
+        state
+            .refresh
+            .retain(|other, _| other.version >= key.version);
+        if state.refresh.len() >= MAX_TOKENS {
+            state.refresh.clear();
+        }
+        state.refresh.insert(key.login(), refresh);
+    }
+
+    /// Forgets this very refresh token; a newer one stays.
+    pub(super) fn drop_refresh_token(&self, key: &Key, refresh: &Secret) {
+        let mut state = self.lock();
+        let login = key.login();
+        let same = |kept: &Secret| kept.expose() == refresh.expose();
+        if state.refresh.get(&login).is_some_and(same) {
+            state.refresh.remove(&login);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -8,6 +8,7 @@ fn policy(upstream: &str, profile: Option<&[&str]>, declared: &[&str]) -> Policy
         upstream: Origin::of(&upstream.parse().unwrap()).unwrap(),
         profile: profile.map(owned),
         declared: owned(declared),
+        aliases: Vec::new(),
     }
 }
 
@@ -334,4 +335,29 @@ fn a_refusal_names_the_host_and_nothing_else_of_the_url() {
     let refused = refused.unwrap_err();
     assert_eq!(refused.realm, "evil.org:8443");
     assert!(!refused.to_string().contains("hunter2"));
+}
+
+#[test]
+fn another_name_of_the_upstream_is_asked_at_the_upstream_itself() {
+    let of = |origin: &str| Origin::of(&origin.parse().unwrap()).unwrap();
+    let policy = Policy {
+        aliases: vec![of("https://hub.example.com"), of("http://hub.internal")],
+        ..policy("https://10.0.0.5:5443", None, &[])
+    };
+    for (realm, asked) in [
+        (
+            "https://hub.example.com/oauth2/token",
+            Some("https://10.0.0.5:5443/oauth2/token"),
+        ),
+        (
+            "http://hub.internal/t?x=1",
+            Some("https://10.0.0.5:5443/t?x=1"),
+        ),
+        ("https://hub.example.com:8443/oauth2/token", None),
+        ("https://u:p@hub.example.com/oauth2/token", None),
+        ("https://hub.example.org/oauth2/token", None),
+    ] {
+        let got = check(realm, &policy).ok();
+        assert_eq!(got.as_ref().map(Url::as_str), asked, "{realm}");
+    }
 }

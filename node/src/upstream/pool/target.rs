@@ -1,10 +1,13 @@
 //! Which address a rule's upstream is asked at, and what decides about its credentials there; pure.
 //!
-//! A node of the mesh is asked where its peers reach it, and its token service may be at either of its addresses. Any other registry
+//! A node of the mesh is asked where its peers reach it, its token service too, whichever of its addresses it says that is at. Any other registry
 //! is asked at its host: over https, or over http where the host is declared insecure, or is loopback and has no `ca`. Source: `spec/topology.md`.
 
 use identity::authenticator::realm::{Origin, Policy};
-use topology::model::{self, Rule, Topology, rule::UpstreamRef};
+use topology::model::{
+    self, Rule, Topology,
+    rule::{Authentication, UpstreamRef},
+};
 use url::Url;
 use wire::name::NodeName;
 
@@ -29,7 +32,7 @@ pub(super) struct Target {
 }
 
 pub(super) fn target(rule: &Rule, topology: &Topology) -> Result<Target, Error> {
-    let (profile, upstream, said, mut own) = match &rule.source.upstream {
+    let (profile, upstream, said, mut own, aliases) = match &rule.source.upstream {
         UpstreamRef::Node(name) => {
             let node = topology.node(name).ok_or_else(|| {
                 Error::away(format!("the node '{name}' is not in this node's slice"))
@@ -43,7 +46,9 @@ pub(super) fn target(rule: &Rule, topology: &Topology) -> Result<Target, Error> 
                 .collect();
             let upstream = parse(&endpoint.to_string())?;
             let said = topology.said_of(node).map(|(_, said)| said);
-            (Profile::default(), upstream, said, own)
+            let public = parse(&node.endpoint.to_string())?;
+            let aliases = Vec::from_iter((public != upstream).then_some(public));
+            (Profile::default(), upstream, said, own, aliases)
         }
         UpstreamRef::Host(host) => {
             let profile = profile::of(host);
@@ -54,20 +59,32 @@ pub(super) fn target(rule: &Rule, topology: &Topology) -> Result<Target, Error> 
                 "https"
             };
             let upstream = parse(&format!("{scheme}://{at}"))?;
-            (profile, upstream, topology.upstreams.get(host), Vec::new())
+            let said = topology.upstreams.get(host);
+            (profile, upstream, said, Vec::new(), Vec::new())
         }
     };
     let settings = said.cloned().unwrap_or_default();
     own.extend(settings.realms.iter().cloned());
     let named = named(&upstream, &own);
-    let realms = Policy {
-        upstream,
-        profile: profile.realms.clone(),
-        declared: own,
-    };
     let node = match &rule.source.upstream {
         UpstreamRef::Node(node) => Some(node.clone()),
         UpstreamRef::Host(_) => None,
+    };
+    let as_identity = matches!(rule.authentication, Authentication::Identity(_));
+    let realms = match node.is_some() && as_identity {
+        // The token of an identity is for that very node: no other token service is one of its own.
+        true => Policy {
+            profile: Some(vec![format!("{}:{}", upstream.host, upstream.port)]),
+            declared: Vec::new(),
+            upstream,
+            aliases,
+        },
+        false => Policy {
+            profile: profile.realms.clone(),
+            declared: own,
+            upstream,
+            aliases,
+        },
     };
     Ok(Target {
         name: rule.source.upstream.to_string(),
@@ -171,21 +188,49 @@ mod tests {
     }
 
     #[test]
-    fn a_nodes_token_service_may_be_at_either_of_its_addresses() {
+    fn a_nodes_token_service_is_asked_where_its_peers_reach_it_whatever_it_says() {
         let target = target(&rule("node://hub/a"), &topology()).unwrap();
         for realm in [
             "https://hub.example.com/oauth2/token",
             "https://hub.example.com:5443/oauth2/token",
         ] {
-            assert!(
-                identity::authenticator::realm::check(realm, &target.realms).is_ok(),
-                "{realm}"
+            let asked = identity::authenticator::realm::check(realm, &target.realms);
+            assert_eq!(
+                asked.unwrap().as_str(),
+                "https://hub.example.com:5443/oauth2/token"
             );
         }
         let elsewhere =
             identity::authenticator::realm::check("https://hub.example.com:9/t", &target.realms);
         // The same registrable domain.
         assert!(elsewhere.is_ok());
+    }
+
+    #[test]
+    fn the_token_of_an_identity_goes_to_the_node_itself_and_to_no_other_token_service() {
+        let mut topology = topology();
+        let said = model::Upstream {
+            realms: vec!["sso.example.com".into()],
+            ..model::Upstream::default()
+        };
+        topology
+            .upstreams
+            .insert("hub.example.com:5443".into(), said);
+        let mut rule = rule("node://hub/a");
+        let elsewhere = ["https://sso.example.com/t", "https://hub.example.com:9/t"];
+        let allowed = |rule: &Rule, realm: &str| {
+            let target = target(rule, &topology).unwrap();
+            identity::authenticator::realm::check(realm, &target.realms).is_ok()
+        };
+        assert!(elsewhere.iter().all(|realm| allowed(&rule, realm)));
+        rule.authentication = Authentication::Identity("reader".parse().unwrap());
+        assert!(!elsewhere.iter().any(|realm| allowed(&rule, realm)));
+        for own in [
+            "https://hub.example.com/t",
+            "https://hub.example.com:5443/t",
+        ] {
+            assert!(allowed(&rule, own), "{own}");
+        }
     }
 
     #[test]

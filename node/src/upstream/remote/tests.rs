@@ -134,6 +134,7 @@ fn remote(
             upstream: origin.clone(),
             profile: profile.realms.clone(),
             declared: Vec::new(),
+            aliases: Vec::new(),
         },
         known: profile.known.clone(),
         basic_first: profile.basic_first,
