@@ -200,6 +200,7 @@ fn request() -> Request {
         hops: Hops::default(),
         no_cache: false,
         only_stored: false,
+        began: None,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use runtime::telemetry::TraceContext;
+use tokio::time::Instant;
 use wire::hops::Hops;
 
 use crate::store::metadata::record::RequestInfo;
@@ -20,4 +21,6 @@ pub struct Request {
     pub no_cache: bool,
     /// Whether this node has no room to ask anybody for what is not stored.
     pub only_stored: bool,
+    /// When a client's request came, from which its patience counts; none for our own work.
+    pub began: Option<Instant>,
 }

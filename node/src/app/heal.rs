@@ -96,6 +96,7 @@ impl Shared {
             hops: Hops::default(),
             no_cache: false,
             only_stored: false,
+            began: None,
         };
         let (digest, source, active) = (digest.clone(), covered.source, covered.active);
         if link.is_some_and(|link| link.kind == LinkKind::Manifest) {

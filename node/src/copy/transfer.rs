@@ -94,6 +94,7 @@ impl Errand {
             hops: Hops::default(),
             no_cache: false,
             only_stored: false,
+            began: None,
         };
         Self {
             repository,

@@ -216,6 +216,7 @@ pub(crate) fn request() -> Request {
         hops: wire::hops::Hops::default(),
         no_cache: false,
         only_stored: false,
+        began: None,
     }
 }
 

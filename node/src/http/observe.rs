@@ -144,6 +144,7 @@ impl Record {
             hops,
             no_cache,
             only_stored: false,
+            began: Some(self.0.started),
         }
     }
 

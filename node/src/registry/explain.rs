@@ -307,6 +307,7 @@ fn quietly() -> Request {
         hops: Hops::default(),
         no_cache: false,
         only_stored: false,
+        began: None,
     }
 }
 

@@ -378,6 +378,7 @@ pub fn own_request() -> Request {
         hops: Hops::default(),
         no_cache: true,
         only_stored: false,
+        began: None,
     }
 }
 

@@ -35,6 +35,7 @@ pub fn request() -> Request {
         hops: Hops::default(),
         no_cache: false,
         only_stored: false,
+        began: None,
     }
 }
 

@@ -145,7 +145,11 @@ impl Remote {
             Patience::Short => self.config.deadlines.short,
             Patience::Long => self.config.deadlines.long,
         };
-        self.parts.clock.now() + shrunk(allowed, request)
+        ends(
+            shrunk(allowed, request),
+            request.began,
+            self.parts.clock.now(),
+        )
     }
 
     fn ask_by_get_from_now_on(&self) {
@@ -233,6 +237,15 @@ fn shrunk(allowed: Duration, request: &Request) -> Duration {
     let nodes = request.hops.nodes().count().min(3);
     allowed * (6 - nodes as u32) / 6
 }
+
+/// When a question that may take `allowed` has to be answered. Several questions for one request share its time: nobody waits for each
+/// of them anew.
+fn ends(allowed: Duration, began: Option<Instant>, now: Instant) -> Instant {
+    (began.unwrap_or(now) + allowed).max(now + LEAST.min(allowed))
+}
+
+/// What is left to the last of several questions for one request, at least.
+const LEAST: Duration = Duration::from_millis(250);
 
 /// A time as messages say it, to the hundredth: `2 s`, `0.2 s`.
 fn seconds(time: Duration) -> String {

@@ -297,6 +297,7 @@ pub(super) fn request() -> Request {
         hops: Hops::default(),
         no_cache: false,
         only_stored: false,
+        began: None,
     }
 }
 

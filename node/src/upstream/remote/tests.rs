@@ -301,3 +301,21 @@ fn t26_the_time_allowed_shrinks_hop_by_hop() {
     }
     assert_eq!(left, [30, 25, 20, 15, 15]);
 }
+
+#[test]
+fn questions_for_one_request_share_its_time() {
+    let began = Clock::manual(0).now();
+    let at = |seconds: f64| began + Duration::from_secs_f64(seconds);
+    let eight = Duration::from_secs(8);
+    let cases = [
+        (None, at(3.0), at(11.0)),
+        (Some(began), at(0.0), at(8.0)),
+        (Some(began), at(7.0), at(8.0)),
+        (Some(began), at(20.0), at(20.25)),
+    ];
+    for (request, now, expected) in cases {
+        assert_eq!(ends(eight, request, now), expected, "{request:?} {now:?}");
+    }
+    let short = Duration::from_millis(100);
+    assert_eq!(ends(short, Some(began), at(5.0)), at(5.1));
+}
