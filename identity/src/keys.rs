@@ -11,6 +11,8 @@ use openidconnect::{JsonWebKey, JsonWebKeyId, JsonWebKeySet};
 use serde::Deserialize;
 use serde_json::Value;
 
+#[cfg(any(test, feature = "testing"))]
+pub mod conformance;
 pub mod discovery;
 mod jwk;
 pub mod jwks;
@@ -18,6 +20,8 @@ mod kept;
 #[cfg(any(test, feature = "testing"))]
 pub mod memory;
 mod pace;
+#[cfg(test)]
+pub(crate) mod rig;
 
 pub use jwk::Jwk;
 
@@ -127,3 +131,6 @@ impl KeySet {
         JsonWebKeySet::new(keys.cloned().collect())
     }
 }
+
+#[cfg(test)]
+mod tests;

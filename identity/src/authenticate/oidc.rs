@@ -276,3 +276,6 @@ impl From<Away> for Failure {
         Self::Away(away)
     }
 }
+
+#[cfg(test)]
+mod tests;

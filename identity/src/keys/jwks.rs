@@ -11,6 +11,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use futures_util::FutureExt;
 use runtime::{Clock, Single, Tasks, file::Files};
 use wire::name::IssuerName;
 
@@ -86,16 +87,9 @@ impl Jwks {
             .unwrap_or_else(|lost| Err(Away::new(lost.to_string())))
     }
 
-    /// Asks, and lets nobody wait for it.
+    /// Asks, and lets nobody wait for it: the question belongs to `Tasks`, and what came of it is in the state and the log.
     fn renew(&self) {
-        if !self.0.questions.is_empty() {
-            return;
-        }
-        let jwks = self.clone();
-        drop(self.0.around.tasks.spawn("issuer-keys-renew", async move {
-            // What came of it is in the state and the log.
-            let _ = jwks.ask().await;
-        }));
+        drop(self.ask().now_or_never());
     }
 
     /// Looks on disk once, before the issuer is asked for the first time.
@@ -229,3 +223,6 @@ impl Inner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
