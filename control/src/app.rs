@@ -13,7 +13,8 @@ use std::{
     time::Duration,
 };
 
-use runtime::{Clock, Limit, Secret, Tasks, metric::Registry, tls};
+use identity::keys::jwks::Around;
+use runtime::{Clock, Limit, Secret, Tasks, file::Real, metric::Registry, tls};
 use wire::api::mesh::MeshStatus;
 
 use crate::{
@@ -26,7 +27,7 @@ use crate::{
     metric::Metrics,
     publish::{self, Publisher},
     seal,
-    sign_in::{SignIn, admin_token},
+    sign_in::{SignIn, admin_token, oidc::Oidc},
     state as stored,
     status::{self, Alarms},
 };
@@ -143,10 +144,16 @@ async fn build(config: Config, clock: Clock, rest: &Tasks) -> Result<Running, Er
     let publisher = Publisher::build(Arc::clone(&state), clock.clone(), rest).await?;
     let signer = keys.signer(&publisher, &clock)?;
     let socket = listen::node_service(&config, &keys.ca, &signer, &clock).await?;
+    let oidc = Oidc::asking(Around {
+        clock: clock.clone(),
+        tasks: rest.clone(),
+        disk: Some((Arc::new(Real), directory.join("issuers"))),
+    });
     let enrol = Enrol::build(
         publisher.clone(),
         Arc::clone(&state),
         Arc::clone(&keys.ca),
+        oidc.clone(),
         clock.clone(),
         listen::advertised(&config, socket.local_addr()),
     );
@@ -160,7 +167,7 @@ async fn build(config: Config, clock: Clock, rest: &Tasks) -> Result<Running, Er
     };
     let distribute = distribution.build(clock.clone(), &tasks.nodes).await?;
     let secrets = identity::secret::Secrets::of_process();
-    let sign_in = SignIn::new(&admin_token, &keys.session, secrets, &clock, rest)?;
+    let sign_in = SignIn::new(&admin_token, &keys.session, secrets, oidc, &clock, rest)?;
     let (alarms, registry) = (Alarms::default(), Registry::new());
     state::watch(
         &state,

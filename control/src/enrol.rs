@@ -22,9 +22,11 @@ use wire::{
 use crate::{
     ca::{self, Ca, RENEWABLE},
     publish::{self, Publisher},
+    sign_in::oidc::{self, Oidc},
     state::{self, Admitted, Instance, NewEntry, State},
 };
 
+mod by_oidc;
 mod issue;
 mod refused;
 #[cfg(test)]
@@ -47,6 +49,9 @@ pub struct Enrol {
     ca: Arc<Ca>,
     clock: Clock,
     address: String,
+    oidc: Oidc,
+    /// Held while an issuer's token is used for the first time.
+    first_use: tokio::sync::Mutex<()>,
     shut_out: ArcSwap<BTreeMap<String, String>>,
     anonymous: Window,
 }
@@ -83,13 +88,17 @@ pub enum Error {
     /// The CA cannot be used.
     #[error(transparent)]
     Ca(#[from] ca::Error),
+    /// The issuer's keys cannot be had.
+    #[error(transparent)]
+    Issuer(oidc::Error),
     /// The revocation cannot be published.
     #[error(transparent)]
     Publish(#[from] publish::Error),
 }
 
 impl Enrol {
-    /// `address` (`HOST:PORT`) is where nodes reach the node service; it goes into join tokens.
+    /// `address` (`HOST:PORT`) is where nodes reach the node service; it goes into join tokens. Issuers' tokens are believed as `oidc`
+    /// does.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -97,6 +106,7 @@ impl Enrol {
         publisher: Publisher,
         state: Arc<dyn State>,
         ca: Arc<Ca>,
+        oidc: Oidc,
         clock: Clock,
         address: String,
     ) -> Result<Self, Error> {
@@ -106,6 +116,8 @@ impl Enrol {
             ca,
             clock,
             address,
+            oidc,
+            first_use: tokio::sync::Mutex::default(),
             shut_out: ArcSwap::default(),
             anonymous: Window::default(),
         };
@@ -147,35 +159,38 @@ impl Enrol {
         csr: &[u8],
     ) -> Result<Enrolled, Error> {
         let node: NodeName = node.parse().map_err(bad)?;
-        let request = Request::read(csr).map_err(bad)?;
-        check_instance(instance)?;
+        let asking = Asking::read(instance, csr)?;
         let secret = match token.parse::<JoinToken>() {
             Ok(token) => token.secret,
             Err(_) => token.to_owned(),
         };
+        let who = format!("node:{node}");
+        self.admit_by(hash(&secret), &node, &asking, &who).await
+    }
+
+    /// Lets an instance in by the join token of this hash.
+    async fn admit_by(
+        &self,
+        hash: String,
+        node: &NodeName,
+        asking: &Asking<'_>,
+        who: &str,
+    ) -> Result<Enrolled, Error> {
         let now = self.now();
-        let (leaf, chain) = self.certificate(&node, instance, &request, now)?;
-        let asking = Instance {
-            id: instance.to_owned(),
+        let (leaf, chain) = self.certificate(node, asking.instance, &asking.request, now)?;
+        let instance = Instance {
+            id: asking.instance.to_owned(),
             node: node.clone(),
             enrolled_at: now,
             counter: 0,
             certificate: (leaf.begins, leaf.ends),
             shut_out: None,
         };
-        let about = about(instance, &leaf);
-        let entry = entry(now, &format!("node:{node}"), "enrol", &node, Some(about));
-        let admitted = self
-            .state
-            .enrol(
-                Some(hash(&secret)),
-                asking,
-                &request.pin().hex(),
-                now,
-                entry,
-            )
-            .await?;
-        self.given(&node, leaf, chain, admitted)
+        let about = about(asking.instance, &leaf);
+        let entry = entry(now, who, "enrol", node, Some(about));
+        let key = asking.request.pin().hex();
+        let admitted = self.state.enrol(Some(hash), instance, &key, now, entry);
+        self.given(node, leaf, chain, admitted.await?)
     }
 
     /// Gives an instance its next certificate. `shown` is the chain of the connection.
@@ -330,6 +345,20 @@ impl Enrol {
 
     fn now(&self) -> WallTime {
         WallTime(self.clock.wall_ms())
+    }
+}
+
+/// What an instance that is not enrolled yet asks with.
+struct Asking<'a> {
+    instance: &'a str,
+    request: Request,
+}
+
+impl<'a> Asking<'a> {
+    fn read(instance: &'a str, csr: &[u8]) -> Result<Self, Refused> {
+        check_instance(instance)?;
+        let request = Request::read(csr).map_err(bad)?;
+        Ok(Self { instance, request })
     }
 }
 

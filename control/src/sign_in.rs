@@ -1,54 +1,42 @@
-//! Who uses the API: the admin token, an account's session, or nobody, and which mesh-wide roles they have.
+//! Who uses the API: the admin token, a session, an issuer's token, or nobody, and which mesh-wide roles they have.
 //!
-//! A session is a token of ours, signed and kept nowhere, so that any control plane over the same state takes it. It is bound to the
-//! account's password as it was: a changed password, a removed account or eight hours end it. Roles are looked up in the topology in
-//! force at every request. An issuer's token becomes one more form in `caller`, and nothing above it changes.
+//! A session is a token of ours, signed and kept nowhere, so that any control plane over the same state takes it. An account's is bound to
+//! its password as it was: a changed password, a removed account or eight hours end it. A person's ends with the issuer's declaration or
+//! after eight hours, however short the issuer's own token lives: roles are looked up in the topology in force at every request.
 
 use std::{
-    collections::BTreeSet,
     net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use aws_lc_rs::{constant_time::verify_slices_are_equal, digest, hmac};
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use aws_lc_rs::{constant_time::verify_slices_are_equal, digest};
 use identity::{
     authenticate::account::{Accounts, Passwords, Resolve},
-    decide::concerns,
     principal::Principal,
     secret::Secrets,
 };
 use runtime::{Clock, Secret, Tasks};
-use serde::{Deserialize, Serialize};
 use topology::model::Topology;
 use wire::{
-    api::sign_in::Session,
-    assignment::Role,
-    name::{AccountName, IdentityName, NodeName},
+    api::sign_in::{Device, Session, SignedIn},
+    name::IssuerName,
     time::WallTime,
 };
 
 pub mod admin_token;
+mod caller;
+pub mod device;
+pub mod oidc;
+mod session;
+
+pub use caller::Caller;
+use device::{Devices, Standing};
+use oidc::Oidc;
+use session::{Content, PREFIX, Sessions};
 
 /// How long a session lasts.
 pub const LIFE: Duration = Duration::from_secs(8 * 3600);
-/// What a session's token begins with.
-const PREFIX: &str = "regmesh-session.v1.";
-
-/// Who asks, and what they may.
-#[derive(Debug, Clone)]
-pub struct Caller {
-    /// As the audit log names them.
-    pub who: String,
-    /// Their mesh-wide roles.
-    pub roles: BTreeSet<Role>,
-    /// The identities they may put into rules, beside an administrator's right to all.
-    pub identities: BTreeSet<IdentityName>,
-    /// When their session ends; `None` for the admin token and for nobody.
-    pub until: Option<WallTime>,
-    pub(crate) principal: Option<Principal>,
-}
 
 /// Why it is not known who asks.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +47,27 @@ pub enum Error {
     /// The password is wrong, was wrong too often, or cannot be read.
     #[error(transparent)]
     Password(#[from] identity::error::Error),
+    /// An issuer's token opens nothing, or its issuer cannot be asked.
+    #[error(transparent)]
+    Oidc(#[from] oidc::Error),
+    /// Signing in with an issuer did not work.
+    #[error(transparent)]
+    Device(#[from] device::Error),
+}
+
+/// How signing in with an issuer stands.
+pub enum Outcome {
+    /// The person has not finished; seconds until the next question.
+    Waiting(u32),
+    /// They are in.
+    In {
+        /// By whose word.
+        issuer: IssuerName,
+        /// As whom the log names them.
+        who: String,
+        /// What they get.
+        signed_in: SignedIn,
+    },
 }
 
 /// Signing in. Clones are the same.
@@ -67,10 +76,12 @@ pub struct SignIn(Arc<Inner>);
 
 struct Inner {
     admin: digest::Digest,
-    key: hmac::Key,
+    sessions: Sessions,
     passwords: Passwords,
     /// The accounts of the topology last looked at: what is known about their passwords moves with them.
     accounts: Mutex<Known>,
+    oidc: Oidc,
+    devices: Devices,
     clock: Clock,
 }
 
@@ -80,18 +91,9 @@ struct Known {
     accounts: Arc<Accounts>,
 }
 
-/// What a session says: signed, not hidden.
-#[derive(Serialize, Deserialize)]
-struct Content {
-    account: AccountName,
-    until: WallTime,
-    /// MAC of the password that was shown.
-    password: String,
-}
-
 impl SignIn {
-    /// Takes `admin` for the administrator, signs sessions with `key` (32 bytes that all control planes of the mesh share) and reads
-    /// passwords by `secrets`.
+    /// Takes `admin` for the administrator, signs sessions with `key` (32 bytes that all control planes of the mesh share), reads
+    /// passwords by `secrets`, and believes issuers as `oidc` does.
     ///
     /// # Errors
     /// When the machine gives no randomness.
@@ -99,18 +101,22 @@ impl SignIn {
         admin: &Secret,
         key: &Secret<Vec<u8>>,
         secrets: Secrets,
+        oidc: Oidc,
         clock: &Clock,
         tasks: &Tasks,
     ) -> Result<Self, identity::error::Error> {
+        let devices = Devices::new(secrets.clone(), clock);
         let resolve: Resolve = Arc::new(move |reference| {
             let secrets = secrets.clone();
             Box::pin(async move { secrets.read(&reference).await.map_err(Into::into) })
         });
         Ok(Self(Arc::new(Inner {
             admin: sha256(admin.expose()),
-            key: hmac::Key::new(hmac::HMAC_SHA256, key.expose()),
+            sessions: Sessions::new(key),
             passwords: Passwords::new(resolve, clock, tasks)?,
             accounts: Mutex::default(),
+            oidc,
+            devices,
             clock: clock.clone(),
         })))
     }
@@ -118,7 +124,7 @@ impl SignIn {
     /// Who shows this bearer token; nobody, when none is shown.
     ///
     /// # Errors
-    /// When what is shown is not valid, or the account's password cannot be read now.
+    /// When what is shown is not valid, or the account's password cannot be read or the issuer not asked now.
     pub async fn caller(
         &self,
         shown: Option<&Secret>,
@@ -127,23 +133,62 @@ impl SignIn {
         let Some(token) = shown else {
             return Ok(Caller::of(Principal::Anonymous, None, topology));
         };
-        let Some(session) = token.expose().strip_prefix(PREFIX) else {
-            let same =
-                verify_slices_are_equal(sha256(token.expose()).as_ref(), self.0.admin.as_ref());
-            return same.map(|()| Caller::admin()).map_err(|_| Error::Token);
-        };
-        let content = self.read(session).ok_or(Error::Token)?;
-        let accounts = self.accounts(topology);
-        let password = self.0.passwords.current(&accounts, &content.account);
-        let password = password.await?.ok_or(Error::Token)?;
-        let now = WallTime(self.0.clock.wall_ms());
-        if content.until <= now || !self.is_of(&content, &password) {
-            return Err(Error::Token);
+        if let Some(session) = token.expose().strip_prefix(PREFIX) {
+            let content = self.0.sessions.read(session).ok_or(Error::Token)?;
+            return self.of_session(content, topology).await;
         }
-        let principal = Principal::Account {
-            name: content.account,
+        let shown = sha256(token.expose());
+        if verify_slices_are_equal(shown.as_ref(), self.0.admin.as_ref()).is_ok() {
+            return Ok(Caller::admin());
+        }
+        let Some(topology) = topology.filter(|_| oidc::is_one(token.expose())) else {
+            return Err(Error::Token);
         };
-        Ok(Caller::of(principal, Some(content.until), topology))
+        let shown = self.0.oidc.verify(token, topology).await?;
+        Ok(Caller::of(
+            shown.principal,
+            Some(shown.ends),
+            Some(topology),
+        ))
+    }
+
+    async fn of_session(
+        &self,
+        content: Content,
+        topology: Option<&Arc<Topology>>,
+    ) -> Result<Caller, Error> {
+        let now = WallTime(self.0.clock.wall_ms());
+        let (principal, until) = match content {
+            Content::Account {
+                account,
+                until,
+                password: bound,
+            } => {
+                let accounts = self.accounts(topology);
+                let password = self.0.passwords.current(&accounts, &account);
+                let password = password.await?.ok_or(Error::Token)?;
+                if !self.0.sessions.is_of(&account, &bound, &password) {
+                    return Err(Error::Token);
+                }
+                (Principal::Account { name: account }, until)
+            }
+            Content::Person {
+                issuer,
+                until,
+                url,
+                claims,
+            } => {
+                let declared = topology.and_then(|topology| topology.issuers.get(&issuer));
+                if declared.is_none_or(|declared| declared.url != url) {
+                    return Err(Error::Token);
+                }
+                (Principal::Workload { issuer, claims }, until)
+            }
+        };
+        match until > now {
+            true => Ok(Caller::of(principal, Some(until), topology)),
+            false => Err(Error::Token),
+        }
     }
 
     /// A session for who knows an account's password.
@@ -163,18 +208,94 @@ impl SignIn {
             .passwords
             .check(&accounts, account, password, address);
         let name = checked.await?;
-        let until = WallTime(self.0.clock.wall_ms()).plus(LIFE);
-        let content = Content {
-            password: self.bound(&name, password),
+        let until = self.until();
+        let content = Content::Account {
+            password: self.0.sessions.bound(&name, password),
             account: name.clone(),
             until,
         };
         let session = Session {
-            token: self.write(&content),
+            token: self.0.sessions.write(&content),
             expires_at: until,
         };
         let caller = Caller::of(Principal::Account { name }, Some(until), topology);
         Ok((caller, session))
+    }
+
+    /// Issuers that people sign in with.
+    #[must_use]
+    pub fn offered(&self, topology: Option<&Arc<Topology>>) -> Vec<IssuerName> {
+        device::offered(topology.map(AsRef::as_ref))
+    }
+
+    /// Begins to sign somebody at `address` in with an issuer.
+    ///
+    /// # Errors
+    /// When nobody signs in with it, too many do, or it cannot be asked.
+    pub async fn begin(
+        &self,
+        issuer: &str,
+        address: IpAddr,
+        topology: Option<&Arc<Topology>>,
+    ) -> Result<Device, Error> {
+        let topology = topology.map(AsRef::as_ref);
+        Ok(self.0.devices.begin(issuer, address, topology).await?)
+    }
+
+    /// How a sign-in that was begun stands. The issuer's token is verified like any other.
+    ///
+    /// # Errors
+    /// When it has ended without anybody signed in, or the issuer cannot be asked.
+    pub async fn outcome(
+        &self,
+        id: &str,
+        topology: Option<&Arc<Topology>>,
+    ) -> Result<Outcome, Error> {
+        let plain = topology.map(AsRef::as_ref);
+        let (issuer, token) = match self.0.devices.poll(id, plain).await? {
+            Standing::Waiting(seconds) => return Ok(Outcome::Waiting(seconds)),
+            Standing::Done(issuer, token) => (issuer, token),
+        };
+        let refused = |why: String| device::Error::Refused {
+            issuer: issuer.clone(),
+            why,
+        };
+        let topology = topology.ok_or(device::Error::Ended)?;
+        let shown = match self.0.oidc.verify(&token, topology).await {
+            Ok(shown) => shown,
+            Err(oidc::Error::Refused(why)) => {
+                return Err(refused(format!("its ID token is not valid: {why}")).into());
+            }
+            Err(away @ oidc::Error::Away(_)) => return Err(away.into()),
+        };
+        let declared = topology
+            .issuers
+            .get(&issuer)
+            .filter(|_| shown.issuer == issuer);
+        let Some(declared) = declared else {
+            return Err(refused("its ID token is another issuer's".to_owned()).into());
+        };
+        let (until, who) = (self.until(), shown.principal.to_string());
+        let content = Content::Person {
+            issuer: issuer.clone(),
+            until,
+            url: declared.url.clone(),
+            claims: Arc::new(session::asked_for(&issuer, &shown.claims, topology)),
+        };
+        let signed_in = SignedIn {
+            token: self.0.sessions.write(&content),
+            expires_at: until,
+            id_token: token.expose().clone(),
+        };
+        Ok(Outcome::In {
+            issuer,
+            who,
+            signed_in,
+        })
+    }
+
+    fn until(&self) -> WallTime {
+        WallTime(self.0.clock.wall_ms()).plus(LIFE)
     }
 
     fn accounts(&self, topology: Option<&Arc<Topology>>) -> Arc<Accounts> {
@@ -198,114 +319,11 @@ impl SignIn {
         }
         Arc::clone(&known.accounts)
     }
-
-    fn write(&self, content: &Content) -> String {
-        let content = serde_json::to_vec(content).expect("plain values are always JSON");
-        let content = URL_SAFE_NO_PAD.encode(content);
-        let tag = hmac::sign(&self.0.key, content.as_bytes());
-        format!("{PREFIX}{content}.{}", URL_SAFE_NO_PAD.encode(tag))
-    }
-
-    fn read(&self, session: &str) -> Option<Content> {
-        let (content, tag) = session.split_once('.')?;
-        let tag = URL_SAFE_NO_PAD.decode(tag).ok()?;
-        hmac::verify(&self.0.key, content.as_bytes(), &tag).ok()?;
-        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(content).ok()?).ok()
-    }
-
-    fn bound(&self, account: &AccountName, password: &Secret) -> String {
-        let mut context = hmac::Context::with_key(&self.0.key);
-        context.update(b"password\0");
-        context.update(account.as_str().as_bytes());
-        context.update(b"\0");
-        context.update(password.expose().as_bytes());
-        hex::encode(context.sign())
-    }
-
-    fn is_of(&self, content: &Content, password: &Secret) -> bool {
-        let bound = self.bound(&content.account, password);
-        verify_slices_are_equal(bound.as_bytes(), content.password.as_bytes()).is_ok()
-    }
 }
 
 impl std::fmt::Debug for SignIn {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SignIn").finish_non_exhaustive()
-    }
-}
-
-impl Caller {
-    fn admin() -> Self {
-        Self {
-            who: "admin-token".to_owned(),
-            roles: [Role::MeshAdministrator].into(),
-            identities: BTreeSet::new(),
-            until: None,
-            principal: None,
-        }
-    }
-
-    fn of(principal: Principal, until: Option<WallTime>, topology: Option<&Arc<Topology>>) -> Self {
-        let mesh_wide = topology.map(|topology| topology.access.iter());
-        let given = mesh_wide.into_iter().flatten();
-        let users = topology.map(|topology| topology.identity_users.iter());
-        Self {
-            who: principal.to_string(),
-            roles: given
-                .filter(|given| concerns(&given.to, &principal))
-                .map(|given| given.role)
-                .collect(),
-            identities: users
-                .into_iter()
-                .flatten()
-                .filter(|user| concerns(&user.to, &principal))
-                .flat_map(|user| user.identities.iter().cloned())
-                .collect(),
-            until,
-            principal: Some(principal),
-        }
-    }
-
-    /// Whether they have shown who they are.
-    #[must_use]
-    pub fn is_known(&self) -> bool {
-        self.principal.as_ref().is_none_or(Principal::is_known)
-    }
-
-    /// Whether they may everything.
-    #[must_use]
-    pub fn is_administrator(&self) -> bool {
-        self.roles.contains(&Role::MeshAdministrator)
-    }
-
-    /// Whether one of these roles is theirs; an administrator has them all.
-    #[must_use]
-    pub fn has(&self, roles: &[Role]) -> bool {
-        self.is_administrator() || roles.iter().any(|role| self.roles.contains(role))
-    }
-
-    /// Whether the role is theirs for one node, by an assignment with `on` or by a mesh-wide one.
-    #[must_use]
-    pub fn has_on(&self, role: Role, node: &NodeName, topology: Option<&Arc<Topology>>) -> bool {
-        if self.has(&[role]) {
-            return true;
-        }
-        let (Some(principal), Some(topology)) = (&self.principal, topology) else {
-            return false;
-        };
-        let given = topology
-            .node(node)
-            .into_iter()
-            .flat_map(|node| &node.access);
-        given
-            .filter(|given| given.role == role)
-            .any(|given| concerns(&given.to, principal))
-    }
-
-    /// Whether they may put this identity into rules.
-    #[must_use]
-    pub fn may_use(&self, identity: &str) -> bool {
-        self.is_administrator() || self.identities.iter().any(|name| name.as_str() == identity)
     }
 }
 

@@ -16,6 +16,7 @@ use crate::{
     grpc,
     publish::Publisher,
     seal::Seal,
+    sign_in::oidc,
     state::{State, memory::Memory},
 };
 
@@ -96,6 +97,7 @@ impl Control {
             publisher.clone(),
             Arc::clone(&state),
             Arc::clone(&ca),
+            oidc::fake::oidc(&clock),
             clock.clone(),
             address.clone(),
         );
@@ -138,19 +140,22 @@ impl Control {
                 )
             })
             .collect();
+        let text = format!("version: 1\nmesh: acme\nnodes:\n{nodes}");
+        self.apply_text(&text).await
+    }
+
+    /// Applies a topology.
+    pub(crate) async fn apply_text(&self, text: &str) -> Generation {
         let apply = Apply {
             files: vec![File {
                 name: "t.yaml".into(),
-                text: format!("version: 1\nmesh: acme\nnodes:\n{nodes}"),
+                text: text.to_owned(),
             }],
             dry_run: false,
             prune: true,
         };
-        self.publisher
-            .apply(&apply, WHO, None)
-            .await
-            .unwrap()
-            .generation
+        let applied = self.publisher.apply(&apply, WHO, None).await;
+        applied.unwrap().generation
     }
 
     pub(crate) async fn token(&self, node: &str, uses: u32) -> String {

@@ -25,9 +25,22 @@ pub enum Refused {
         /// Whose it is.
         actual: NodeName,
     },
-    /// Enrolment by OIDC tokens is not offered.
-    #[error("this control plane takes no OIDC tokens for enrolment: use a join token")]
+    /// There is no topology, so no issuer yet.
+    #[error(
+        "this control plane takes no OIDC tokens for enrolment yet: use a join token, or declare an issuer"
+    )]
     NoOidc,
+    /// An issuer's token is not believed.
+    #[error("this OIDC token is not taken: {0}")]
+    OidcToken(String),
+    /// Whoever showed an issuer's token may not enrol the node.
+    #[error("{who} may not enrol node '{node}': it needs the role node-enroller there")]
+    NoEnroller {
+        /// Whose token it is.
+        who: String,
+        /// The node.
+        node: NodeName,
+    },
     /// The topology has no such node.
     #[error("the topology declares no node '{0}': apply one that does")]
     UnknownNode(NodeName),
@@ -86,6 +99,8 @@ impl Refused {
             Self::Revoked(_) => NotAdmitted::Revoked,
             Self::ExpiredCertificate(_) => NotAdmitted::ExpiredCertificate,
             Self::NoOidc
+            | Self::OidcToken(_)
+            | Self::NoEnroller { .. }
             | Self::Certificate(_)
             | Self::NotANode
             | Self::OtherMesh
@@ -104,6 +119,8 @@ impl Refused {
             | Self::ExpiredToken(_)
             | Self::OtherNode { .. }
             | Self::NoOidc
+            | Self::OidcToken(_)
+            | Self::NoEnroller { .. }
             | Self::UnknownNode(_)
             | Self::Certificate(_)
             | Self::NotANode

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use identity::certificate::{Key, SpiffeId};
+use runtime::Secret;
 
 use super::{told::ANONYMOUS, *};
 use crate::{
@@ -326,4 +327,124 @@ async fn an_instance_that_a_restored_database_does_not_know_renews_by_what_it_sh
     let counter = node.enrolled.counter;
     assert!(renew(&control, &node, counter).await.is_ok());
     assert_eq!(control.state.instances().await.unwrap().len(), 1);
+}
+
+/// A topology in which a cluster's workload may enrol `prod`.
+const CLUSTER: &str = "version: 1\nmesh: acme\nnodes:\n  dev: {endpoint: 'http://127.0.0.1:5000'}\n  \
+    prod: {endpoint: 'http://127.0.0.1:5001'}\nissuers: {k8s: {url: 'https://k8s.example'}}\naccess:\n- allow: node-enroller\n  \
+    to: {issuer: k8s, claims: {sub: 'system:serviceaccount:regmesh:*', '/kubernetes.io/uid': '7'}}\n  on: prod\n";
+
+/// What a token of the cluster says, made at `made` seconds after the start.
+fn workload(made: i64, uid: &str) -> Secret {
+    let now = START / 1_000;
+    let claims = serde_json::json!({"sub": "system:serviceaccount:regmesh:prod", "iat": now + made, "exp": now + made + 3_600,
+        "kubernetes.io": {"uid": uid}, "jti": made});
+    oidc::fake::token("k8s", &claims)
+}
+
+async fn by_oidc(
+    control: &Control,
+    token: &Secret,
+    node: &str,
+    instance: &str,
+    csr: &[u8],
+) -> Result<Enrolled, Error> {
+    let enrolled = control.enrol.enrol_by_oidc(token, node, instance, csr);
+    enrolled.await
+}
+
+#[tokio::test]
+async fn a_workload_that_an_assignment_means_enrols_its_node_once_for_each_token() {
+    let control = control().await;
+    control.apply_text(CLUSTER).await;
+    let (token, csr) = (workload(0, "7"), csr());
+    let (one, two) = ("one", "two");
+    let first = by_oidc(&control, &token, "prod", one, &csr).await.unwrap();
+    assert_eq!(first.counter, 1);
+    assert!(control.enrol.admit(&first.chain).is_ok());
+    let again = by_oidc(&control, &token, "prod", one, &csr).await.unwrap();
+    assert_eq!(again.counter, 1, "the answer was lost");
+    let refusal = async |token: &Secret, node: &str, instance: &str| match by_oidc(
+        &control,
+        token,
+        node,
+        instance,
+        &self::csr(),
+    )
+    .await
+    {
+        Err(Error::Refused(refused)) => refused.to_string(),
+        other => panic!("{other:?}"),
+    };
+    let other = refusal(&token, "prod", two).await;
+    assert!(other.contains("used already"), "{other}");
+    let fresh = workload(1, "7");
+    by_oidc(&control, &fresh, "prod", two, &self::csr())
+        .await
+        .unwrap();
+    assert!(
+        refusal(&workload(2, "7"), "dev", "three")
+            .await
+            .contains("may not enrol node 'dev'")
+    );
+    assert!(
+        refusal(&workload(2, "7"), "none", "three")
+            .await
+            .contains("may not enrol node 'none'")
+    );
+    assert!(
+        refusal(&workload(2, "8"), "prod", "three")
+            .await
+            .contains("may not enrol")
+    );
+    assert!(
+        refusal(&Secret::from("a.b.c"), "prod", "three")
+            .await
+            .contains("not taken")
+    );
+    let away = oidc::fake::token("k8s", &serde_json::json!({"away": true}));
+    let away = by_oidc(&control, &away, "prod", "three", &csr).await;
+    assert!(matches!(away, Err(Error::Issuer(_))), "{away:?}");
+    control.clock.advance(Duration::from_secs(3_600));
+    assert!(
+        refusal(&workload(0, "7"), "prod", "three")
+            .await
+            .contains("not taken")
+    );
+    let part = state::Part {
+        limit: 50,
+        ..state::Part::default()
+    };
+    let log = control.state.audit(part).await.unwrap();
+    let who = "issuer:k8s:system:serviceaccount:regmesh:prod";
+    let by = |action: &str| {
+        let found = log
+            .iter()
+            .filter(|entry| entry.action == action && entry.refused.is_none());
+        found.filter(|entry| entry.who == who).count()
+    };
+    assert!(by("enrol") >= 2 && by("join-token") == 2, "{log:?}");
+}
+
+#[tokio::test]
+async fn a_token_from_before_a_revocation_brings_no_node_back() {
+    let control = control().await;
+    control.apply_text(CLUSTER).await;
+    let (token, node) = (workload(0, "7"), "prod".parse().unwrap());
+    by_oidc(&control, &token, "prod", "one", &csr())
+        .await
+        .unwrap();
+    control.clock.advance(Duration::from_secs(60));
+    control.enrol.revoke(&node, WHO).await.unwrap();
+    let old = by_oidc(&control, &token, "prod", "two", &csr()).await;
+    let Err(Error::Refused(old)) = old else {
+        panic!("{old:?}")
+    };
+    assert!(
+        old.to_string().contains("revoked") && old.word().is_none(),
+        "{old}"
+    );
+    control.clock.advance(Duration::from_secs(60));
+    let back = by_oidc(&control, &workload(61, "7"), "prod", "two", &csr()).await;
+    assert!(control.enrol.admit(&back.unwrap().chain).is_ok());
 }

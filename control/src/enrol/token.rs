@@ -14,7 +14,7 @@ use crate::state;
 /// How long a join token lasts unless somebody says otherwise.
 const TTL: Duration = Duration::from_secs(15 * 60);
 /// How long a join token may last.
-const MAX_TTL: Duration = Duration::from_secs(7 * 86_400);
+pub(super) const MAX_TTL: Duration = Duration::from_secs(7 * 86_400);
 /// How many instances may join with one token.
 const MAX_USES: u32 = 1_000;
 

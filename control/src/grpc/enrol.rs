@@ -1,6 +1,6 @@
 //! Enrol and Renew: messages to and from `crate::enrol`.
 
-use runtime::listener::Peer;
+use runtime::{Secret, listener::Peer};
 use tonic::Status;
 use wire::node_service::{EnrolRequest, Enrolment, RenewRequest, enrol_request::Proof};
 
@@ -8,19 +8,20 @@ use super::{Service, status};
 use crate::enrol::{Enrolled, Refused};
 
 pub(super) async fn enrol(service: &Service, request: EnrolRequest) -> Result<Enrolment, Status> {
-    let token = match request.proof {
-        Some(Proof::JoinToken(token)) => token,
-        Some(Proof::OidcToken(_)) => return Err(status::refused(&Refused::NoOidc)),
+    let (node, instance, csr) = (&request.node, &request.instance, &request.csr);
+    let enrolled = match request.proof {
+        Some(Proof::JoinToken(token)) => service.enrol.enrol(&token, node, instance, csr).await,
+        Some(Proof::OidcToken(token)) => {
+            let token = Secret::new(token);
+            let enrolled = service.enrol.enrol_by_oidc(&token, node, instance, csr);
+            enrolled.await
+        }
         None => {
             return Err(status::refused(&Refused::Bad(
                 "it shows no token".to_owned(),
             )));
         }
     };
-    let enrolled = service
-        .enrol
-        .enrol(&token, &request.node, &request.instance, &request.csr)
-        .await;
     enrolled.map(message).map_err(|error| status::of(&error))
 }
 

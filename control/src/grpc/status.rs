@@ -29,9 +29,11 @@ pub(super) fn refused(refused: &Refused) -> Status {
         | Refused::UsedToken(_)
         | Refused::ExpiredToken(_)
         | Refused::NoOidc
+        | Refused::OidcToken(_)
         | Refused::Certificate(_)
         | Refused::ExpiredCertificate(_) => Code::Unauthenticated,
         Refused::OtherNode { .. }
+        | Refused::NoEnroller { .. }
         | Refused::ShutOut { .. }
         | Refused::Revoked(_)
         | Refused::NotANode
@@ -60,6 +62,7 @@ pub(super) fn of(error: &Error) -> Status {
             );
             Status::unavailable("the control plane's store cannot be used at the moment: try again")
         }
+        Error::Issuer(away) => Status::unavailable(away.to_string()),
         Error::Ca(_) => {
             tracing::error!(
                 error = error as &dyn std::error::Error,
@@ -104,6 +107,15 @@ mod tests {
                 Some("other-node"),
             ),
             (Refused::NoOidc, Code::Unauthenticated, None),
+            (Refused::OidcToken("x".into()), Code::Unauthenticated, None),
+            (
+                Refused::NoEnroller {
+                    who: "issuer:k8s:x".into(),
+                    node: node(),
+                },
+                Code::PermissionDenied,
+                None,
+            ),
             (
                 Refused::UnknownNode(node()),
                 Code::NotFound,

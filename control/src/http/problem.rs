@@ -2,7 +2,8 @@
 //!
 //! 400: not readable. 401, 403: who asks. 404, 405, 415: not here, not so, not in that form. 409: the request is well formed and the mesh
 //! cannot follow it, as it is or as it would be; a topology with problems is the foremost case, each with its code, place and rendered
-//! text. 412: published meanwhile. 422: JSON of another shape. 503: the store. What a cause says about our insides goes to the log alone.
+//! text. 410: over. 412: published meanwhile. 422: JSON of another shape. 502, 503: an issuer, the store. What a cause says about our
+//! insides goes to the log alone.
 
 use axum::{
     body::Body,
@@ -12,7 +13,11 @@ use http::{HeaderValue, StatusCode, header};
 use topology::problem::{Problem as Found, Severity};
 use wire::api::problem::{DocumentProblem, Problem};
 
-use crate::{ask, ca, enrol, publish, sign_in, state};
+use crate::{
+    ask, ca, enrol, publish,
+    sign_in::{self, device, oidc},
+    state,
+};
 
 /// How long a client should wait when the store cannot be used, in seconds.
 const STORE_RETRY: u64 = 5;
@@ -55,6 +60,43 @@ impl From<sign_in::Error> for Problem {
         match error {
             sign_in::Error::Token => Self::new(401, "invalid-token", error.to_string()),
             sign_in::Error::Password(error) => password(&error),
+            sign_in::Error::Oidc(error) => error.into(),
+            sign_in::Error::Device(error) => error.into(),
+        }
+    }
+}
+
+impl From<oidc::Error> for Problem {
+    fn from(error: oidc::Error) -> Self {
+        match &error {
+            oidc::Error::Refused(why) => {
+                tracing::info!(why, "an issuer's token is not believed");
+                Self::new(401, "invalid-token", error.to_string())
+            }
+            oidc::Error::Away(why) => {
+                tracing::warn!(why, "an issuer's keys cannot be had");
+                Self::new(503, "issuer-away", error.to_string())
+            }
+        }
+    }
+}
+
+impl From<device::Error> for Problem {
+    fn from(error: device::Error) -> Self {
+        let text = error.to_string();
+        match error {
+            device::Error::NoIssuer(_) => Self::new(404, "not-found", text),
+            device::Error::TooMany => Self::new(429, "too-often", text),
+            device::Error::Denied => Self::new(403, "sign-in-denied", text),
+            device::Error::Ended => Self::new(410, "sign-in-ended", text),
+            device::Error::Away { .. } => {
+                tracing::warn!(%text, "signing in with an issuer");
+                Self::new(503, "issuer-away", text)
+            }
+            device::Error::Refused { .. } => {
+                tracing::warn!(%text, "signing in with an issuer");
+                Self::new(502, "issuer-refused", text)
+            }
         }
     }
 }
@@ -97,6 +139,7 @@ impl From<enrol::Error> for Problem {
             enrol::Error::State(error) => error.into(),
             enrol::Error::Publish(error) => error.into(),
             enrol::Error::Ca(error) => error.into(),
+            enrol::Error::Issuer(error) => error.into(),
             enrol::Error::Refused(_) | enrol::Error::Bad(_) => {
                 Self::new(409, "refused", error.to_string())
             }

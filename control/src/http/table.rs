@@ -13,7 +13,9 @@ use wire::{
         mesh::{MeshStatus, OfNode, Published},
         pull, recall,
         resource::{Applied, Apply, Kind, Topology},
-        sign_in::{Request as SignIn, Session, WhoAmI},
+        sign_in::{
+            Device, DeviceRequest, Offered, Pending, Request as SignIn, Session, SignedIn, WhoAmI,
+        },
         status::Delivery,
     },
     assignment::Role,
@@ -80,6 +82,33 @@ fn mesh() -> Vec<Endpoint> {
         )
         .takes::<SignIn>()
         .gives::<Session>(200, "The session's token."),
+        Endpoint::new(
+            Method::GET,
+            "/api/v1/sign-in",
+            Needs::Nothing,
+            "The issuers that people sign in with",
+            sign_in::offered,
+        )
+        .gives::<Offered>(200, "Their names."),
+        Endpoint::new(
+            Method::POST,
+            "/api/v1/sign-in/device",
+            Needs::Nothing,
+            "Begin to sign in with an issuer, by a code that is typed in a browser",
+            sign_in::begin,
+        )
+        .takes::<DeviceRequest>()
+        .gives::<Device>(200, "The code, and where to type it."),
+        Endpoint::new(
+            Method::POST,
+            "/api/v1/sign-in/device/{id}",
+            Needs::Nothing,
+            "Whether the person has finished",
+            sign_in::outcome,
+        )
+        .segment::<String>("id")
+        .gives::<SignedIn>(200, "The session's token, and the issuer's.")
+        .gives::<Pending>(202, "Not yet."),
         Endpoint::new(
             Method::GET,
             "/api/v1/ca",

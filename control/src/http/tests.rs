@@ -20,6 +20,7 @@ use crate::{
     asking::{Asking, Seen},
     ca, publish,
     seal::Seal,
+    sign_in::oidc,
     state::memory::Memory,
 };
 
@@ -132,6 +133,7 @@ pub(super) async fn empty() -> Rig {
         publisher.clone(),
         Arc::clone(&state),
         Arc::clone(&ca),
+        oidc::fake::oidc(&clock),
         clock.clone(),
         "127.0.0.1:7443".into(),
     );
@@ -140,7 +142,15 @@ pub(super) async fn empty() -> Rig {
     let nodes = Arc::new(Nodes::default());
     let api = Arc::new(Api {
         enrol: Arc::new(enrol.await.unwrap()),
-        sign_in: SignIn::new(&Secret::from(ADMIN), &key, secrets, &clock, &tasks).unwrap(),
+        sign_in: SignIn::new(
+            &Secret::from(ADMIN),
+            &key,
+            secrets,
+            oidc::fake::oidc(&clock),
+            &clock,
+            &tasks,
+        )
+        .unwrap(),
         nodes: Arc::clone(&nodes) as Arc<dyn Asking>,
         alarms: Alarms::default(),
         metrics: Metrics::new(&Registry::new()),

@@ -1,6 +1,9 @@
 //! Who a token says one is, what ends a session, and whose roles count where.
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use identity::error::{Error as Refusal, Refused};
+use serde_json::json;
+use wire::assignment::Role;
 
 use super::*;
 
@@ -37,7 +40,8 @@ fn rig() -> Rig {
     let current = Arc::clone(&password);
     let secrets = Secrets::new(move |_| Some(current.lock().unwrap().clone()));
     let key = Secret::new(vec![7; 32]);
-    let sign_in = SignIn::new(&Secret::from(ADMIN), &key, secrets, &clock, &tasks).unwrap();
+    let oidc = oidc::fake::oidc(&clock);
+    let sign_in = SignIn::new(&Secret::from(ADMIN), &key, secrets, oidc, &clock, &tasks).unwrap();
     Rig {
         sign_in,
         clock,
@@ -148,7 +152,16 @@ async fn a_session_of_another_key_or_with_other_words_is_none() {
     let tasks = Tasks::new("other");
     let key = Secret::new(vec![8; 32]);
     let secrets = Secrets::new(|_| Some("correct horse".to_owned()));
-    let other = SignIn::new(&Secret::from(ADMIN), &key, secrets, &mine.clock, &tasks).unwrap();
+    let oidc = oidc::fake::oidc(&mine.clock);
+    let other = SignIn::new(
+        &Secret::from(ADMIN),
+        &key,
+        secrets,
+        oidc,
+        &mine.clock,
+        &tasks,
+    )
+    .unwrap();
     let refused = other.caller(Some(&token), Some(&topology)).await;
     assert!(matches!(refused, Err(Error::Token)));
 }
@@ -170,4 +183,87 @@ async fn guessing_is_slowed_down() {
         }
     }
     assert!(matches!(last, Some(Refusal::TooOften { .. })));
+}
+
+fn with_issuers(issuers: &str) -> Arc<Topology> {
+    let text = format!(
+        "version: 1\nmesh: one\nnodes:\n  dev: {{endpoint: 'http://127.0.0.1:5000'}}\n  prod: {{endpoint: 'http://127.0.0.1:5001'}}\n\
+         issuers: {issuers}\naccess:\n\
+         - {{allow: mesh-reader, to: {{issuer: corp, claims: {{groups: ops}}}}}}\n\
+         - {{allow: node-enroller, to: {{issuer: corp, claims: {{sub: me}}}}, on: dev}}\n"
+    );
+    let loaded = topology::load(&[("test.yaml".into(), text)]);
+    Arc::new(loaded.expect("valid").topology)
+}
+
+const CORP: &str = "{corp: {url: 'https://corp.example', clientId: c}}";
+
+#[tokio::test]
+async fn an_issuers_token_is_who_it_says_with_the_roles_that_its_claims_have_until_it_ends() {
+    let (rig, topology) = (rig(), with_issuers(CORP));
+    let claims = json!({"sub": "me", "groups": ["dev", "ops"], "exp": 1_100});
+    let token = oidc::fake::token("corp", &claims);
+    let me = rig.caller(&token, &topology).await.unwrap();
+    assert_eq!(me.who, "issuer:corp:me");
+    assert_eq!(me.until, Some(WallTime(1_100_000)));
+    assert!(me.has(&[Role::MeshReader]) && !me.is_administrator());
+    let on = |node: &str| me.has_on(Role::NodeEnroller, &node.parse().unwrap(), Some(&topology));
+    assert!(on("dev") && !on("prod"));
+    let other = oidc::fake::token("corp", &json!({"sub": "you", "exp": 1_100}));
+    let other = rig.caller(&other, &topology).await.unwrap();
+    assert!(other.is_known() && other.roles.is_empty());
+    let strange = oidc::fake::token("other", &claims);
+    let away = oidc::fake::token("corp", &json!({"sub": "me", "exp": 1_100, "away": true}));
+    for (token, expected) in [(&strange, "refused"), (&away, "away")] {
+        let found = match rig.caller(token, &topology).await {
+            Err(Error::Oidc(oidc::Error::Refused(_))) => "refused",
+            Err(Error::Oidc(oidc::Error::Away(_))) => "away",
+            found => panic!("{found:?}"),
+        };
+        assert_eq!(found, expected);
+    }
+    let gone =
+        with_issuers("{corp: {url: 'https://corp.example'}, more: {url: 'https://x.example'}}");
+    assert!(
+        rig.caller(&token, &gone).await.is_ok(),
+        "declared as before"
+    );
+    rig.clock.advance(Duration::from_secs(100));
+    let late = rig.caller(&token, &topology).await;
+    assert!(matches!(late, Err(Error::Oidc(oidc::Error::Refused(_)))));
+}
+
+#[tokio::test]
+async fn a_persons_session_ends_with_the_issuer_as_it_was_declared_and_after_eight_hours() {
+    let (rig, topology) = (rig(), with_issuers(CORP));
+    let content = |url: &str| Content::Person {
+        issuer: "corp".parse().unwrap(),
+        until: WallTime(rig.clock.wall_ms()).plus(LIFE),
+        url: url.to_owned(),
+        claims: Arc::new(
+            json!({"sub": "me", "groups": "ops"})
+                .as_object()
+                .unwrap()
+                .clone(),
+        ),
+    };
+    let session = |content: &Content| Secret::new(rig.sign_in.0.sessions.write(content));
+    let token = session(&content("https://corp.example"));
+    let me = rig.caller(&token, &topology).await.unwrap();
+    assert_eq!(
+        (me.who.as_str(), me.has(&[Role::MeshReader])),
+        ("issuer:corp:me", true)
+    );
+    for other in [
+        "{corp: {url: 'https://new.example', clientId: c}}",
+        "{corp2: {url: 'https://corp.example', clientId: c}, corp: {url: 'https://corp.example/'}}",
+    ] {
+        let refused = rig.caller(&token, &with_issuers(other)).await;
+        assert!(matches!(refused, Err(Error::Token)), "{other}");
+    }
+    rig.clock.advance(LIFE);
+    assert!(matches!(
+        rig.caller(&token, &topology).await,
+        Err(Error::Token)
+    ));
 }

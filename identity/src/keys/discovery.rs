@@ -58,6 +58,12 @@ pub struct Document {
     pub token_endpoint: Option<String>,
     /// Where people who sign in on a device begin (RFC 8628).
     pub device_authorization_endpoint: Option<String>,
+    /// What clients may ask to be told of people.
+    #[serde(default)]
+    pub scopes_supported: Vec<String>,
+    /// How clients may show their secret; by Basic when nothing is said.
+    #[serde(default)]
+    pub token_endpoint_auth_methods_supported: Vec<String>,
 }
 
 /// An answer of status 200.

@@ -1,0 +1,122 @@
+//! Enrolment by an issuer's token: whoever a `node-enroller` assignment means may enrol a node, as if it had made itself a join token.
+//!
+//! The token counts as a join token of one use for one node, known by its hash, so that everything that bounds those bounds it too: a
+//! second instance needs another token, an answer that was lost is given again, and what was used is told as used. One that was made
+//! before the node was revoked brings nobody back. The role is looked at in the topology in force, at every attempt.
+
+use runtime::Secret;
+use wire::{assignment::Role, name::NodeName, time::WallTime};
+
+use super::{Asking, Enrol, Enrolled, Error, Refused, bad, entry, hash, token::MAX_TTL};
+use crate::{
+    sign_in::{Caller, oidc},
+    state,
+};
+
+impl Enrol {
+    /// Lets an instance in by a token of a declared issuer.
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn enrol_by_oidc(
+        &self,
+        token: &Secret,
+        node: &str,
+        instance: &str,
+        csr: &[u8],
+    ) -> Result<Enrolled, Error> {
+        let result = self.try_enrol_by_oidc(token, node, instance, csr).await;
+        self.tell("enrol", node, result).await
+    }
+
+    async fn try_enrol_by_oidc(
+        &self,
+        token: &Secret,
+        node: &str,
+        instance: &str,
+        csr: &[u8],
+    ) -> Result<Enrolled, Error> {
+        let node: NodeName = node.parse().map_err(bad)?;
+        let (asking, ends) = (Asking::read(instance, csr)?, self.may_enrol(token, &node));
+        let (who, ends) = ends.await?;
+        let hash = hash(token.expose());
+        // One at a time, or two instances could each find that it was not used before.
+        let _turn = self.first_use.lock().await;
+        let admitted = self.admit_by(hash.clone(), &node, &asking, &who).await;
+        match admitted {
+            Err(Error::Refused(Refused::UnknownToken(_))) => {
+                self.make_token(hash.clone(), &node, &who, ends).await?;
+                self.admit_by(hash.clone(), &node, &asking, &who).await
+            }
+            admitted => admitted,
+        }
+        .map_err(in_other_words)
+    }
+
+    /// Who shows the token and until when it lasts, when they may enrol `node`.
+    async fn may_enrol(
+        &self,
+        token: &Secret,
+        node: &NodeName,
+    ) -> Result<(String, WallTime), Error> {
+        // Whether there is such a node is nothing for strangers.
+        let topology = self.publisher.current().topology.clone();
+        let topology = topology.ok_or(Refused::NoOidc)?;
+        let shown = match self.oidc.verify(token, &topology).await {
+            Ok(shown) => shown,
+            Err(oidc::Error::Refused(why)) => return Err(Refused::OidcToken(why).into()),
+            Err(away @ oidc::Error::Away(_)) => return Err(Error::Issuer(away)),
+        };
+        let caller = Caller::of(shown.principal, Some(shown.ends), Some(&topology));
+        if !caller.has_on(Role::NodeEnroller, node, Some(&topology)) {
+            return Err(Refused::NoEnroller {
+                who: caller.who,
+                node: node.clone(),
+            }
+            .into());
+        }
+        self.declared(node)?;
+        let revoked = self.revoked(node);
+        if revoked.is_some_and(|revoked| shown.begins <= revoked) {
+            let why = format!("it was made before node '{node}' was revoked: get a new one");
+            return Err(Refused::OidcToken(why).into());
+        }
+        Ok((caller.who, shown.ends))
+    }
+
+    async fn make_token(
+        &self,
+        hash: String,
+        node: &NodeName,
+        who: &str,
+        ends: WallTime,
+    ) -> Result<(), Error> {
+        let now = self.now();
+        let stored = state::JoinToken {
+            hash,
+            node: node.clone(),
+            expires_at: ends.min(now.plus(MAX_TTL)),
+            uses: 1,
+        };
+        let about = serde_json::json!({ "expiresAt": stored.expires_at.to_string(), "uses": 1, "oidc": true });
+        let entry = entry(now, who, "join-token", node, Some(about));
+        Ok(self.state.put_join_token(stored, entry).await?)
+    }
+}
+
+/// What is said of a join token, said of an issuer's.
+fn in_other_words(error: Error) -> Error {
+    let Error::Refused(refused) = &error else {
+        return error;
+    };
+    let why = if matches!(refused, Refused::UsedToken(_)) {
+        "it was used already: get a new one"
+    } else if matches!(refused, Refused::ExpiredToken(_)) {
+        "it has expired: get a new one"
+    } else if matches!(refused, Refused::OtherNode { .. }) {
+        "it, or this instance, has joined as another node: get a new one, or use another directory"
+    } else {
+        return error;
+    };
+    Refused::OidcToken(why.to_owned()).into()
+}

@@ -1,0 +1,200 @@
+//! People who sign in with an issuer, by the device flow (RFC 8628) that the control plane runs for them.
+//!
+//! The control plane has what the flow takes: the issuer's address and CA, the client secret. Whoever began it has an id, which is as good
+//! as the session to come, and asks with it; the issuer is asked no more often than it wants, however often they do. What has begun is
+//! kept in this process alone: behind an address that several control planes share, a flow may have to be begun again.
+
+use std::{
+    net::IpAddr,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use aws_lc_rs::rand;
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use identity::secret::Secrets;
+use runtime::{Clock, Secret};
+use topology::model::Topology;
+use wire::{api::sign_in::Device, name::IssuerName, time::WallTime};
+
+mod answer;
+mod pending;
+mod provider;
+#[cfg(test)]
+mod tests;
+
+use answer::Polled;
+use pending::{Flow, Pending, Turn};
+use provider::Provider;
+
+/// Why a flow does not begin, or ended without anybody signed in.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// Nobody signs in with it.
+    #[error(
+        "people do not sign in with an issuer '{0}' here: it is not declared, or has no clientId"
+    )]
+    NoIssuer(String),
+    /// Too many have begun.
+    #[error("too many have begun to sign in: wait a minute, and try again")]
+    TooMany,
+    /// The issuer cannot be asked.
+    #[error("the issuer '{issuer}' cannot be asked: {why}")]
+    Away {
+        /// Which.
+        issuer: IssuerName,
+        /// Why.
+        why: String,
+    },
+    /// The issuer gives nothing for another reason than the person's.
+    #[error("the issuer '{issuer}' does not do it: {why}")]
+    Refused {
+        /// Which.
+        issuer: IssuerName,
+        /// Why.
+        why: String,
+    },
+    /// The person said no.
+    #[error("signing in was denied at the issuer")]
+    Denied,
+    /// It took too long, it was done before, or there never was one.
+    #[error("this sign-in has ended, or never began: begin another")]
+    Ended,
+}
+
+/// How a flow stands.
+pub(super) enum Standing {
+    /// The person has not finished; seconds until the next question.
+    Waiting(u32),
+    /// The issuer's token.
+    Done(IssuerName, Secret),
+}
+
+/// Flows that have begun.
+pub(super) struct Devices {
+    pending: Mutex<Pending>,
+    secrets: Secrets,
+    clock: Clock,
+}
+
+impl Devices {
+    pub(super) fn new(secrets: Secrets, clock: &Clock) -> Self {
+        Self {
+            pending: Mutex::default(),
+            secrets,
+            clock: clock.clone(),
+        }
+    }
+
+    /// Begins a flow with the issuer of this name, for somebody at `address`.
+    pub(super) async fn begin(
+        &self,
+        issuer: &str,
+        address: IpAddr,
+        topology: Option<&Topology>,
+    ) -> Result<Device, Error> {
+        let provider = self.provider(issuer, topology).await?;
+        let now = self.now();
+        self.pending(|pending| pending.admit(address, now))?;
+        let begun = provider.begin(&self.clock).await?;
+        let id = id().ok_or_else(|| Error::Away {
+            issuer: provider.name.clone(),
+            why: "this machine gives no randomness".to_owned(),
+        })?;
+        let now = self.now();
+        let ends = now.plus(begun.life);
+        let flow = Flow {
+            issuer: provider.name.clone(),
+            url: provider.issuer.url.clone(),
+            code: begun.code,
+            interval: begun.interval,
+            next: now.plus(begun.interval),
+            ends,
+        };
+        self.pending(|pending| pending.insert(&id, flow))?;
+        Ok(Device {
+            id,
+            user_code: begun.user_code,
+            verification_uri: begun.uri.to_string(),
+            verification_uri_complete: begun.complete.map(|uri| uri.to_string()),
+            interval: seconds(begun.interval),
+            expires_at: ends,
+        })
+    }
+
+    /// Asks how the flow stands, unless it was asked a moment ago. Who is dropped in between has to begin again, should the issuer have
+    /// given its token just then: it gives one once.
+    pub(super) async fn poll(
+        &self,
+        id: &str,
+        topology: Option<&Topology>,
+    ) -> Result<Standing, Error> {
+        let now = self.now();
+        let flow = match self.pending(|pending| pending.turn(id, now)) {
+            Turn::None => return Err(Error::Ended),
+            Turn::Early(wait) => return Ok(Standing::Waiting(seconds(wait))),
+            Turn::Ask(flow) => flow,
+        };
+        let provider = self.provider(flow.issuer.as_str(), topology).await;
+        let same = provider
+            .ok()
+            .filter(|provider| provider.issuer.url == flow.url);
+        let Some(provider) = same else {
+            self.pending(|pending| pending.end(id));
+            return Err(Error::Ended);
+        };
+        let polled = provider.poll(&flow.code, &self.clock).await;
+        let standing = match polled {
+            Ok(Polled::Pending) => return Ok(Standing::Waiting(seconds(flow.interval))),
+            Ok(Polled::SlowDown) => {
+                let slower = self.pending(|pending| pending.slow_down(id, now));
+                return Ok(Standing::Waiting(seconds(slower.unwrap_or(flow.interval))));
+            }
+            // What cannot be asked now may be asked later.
+            Err(away @ Error::Away { .. }) => return Err(away),
+            Ok(Polled::Token(token)) => Ok(Standing::Done(flow.issuer, token)),
+            Ok(Polled::Denied) => Err(Error::Denied),
+            Ok(Polled::Expired) => Err(Error::Ended),
+            Err(error) => Err(error),
+        };
+        self.pending(|pending| pending.end(id));
+        standing
+    }
+
+    async fn provider(&self, name: &str, topology: Option<&Topology>) -> Result<Provider, Error> {
+        let none = || Error::NoIssuer(wire::oci_error::clean(name));
+        let name: IssuerName = name.parse().map_err(|_| none())?;
+        let issuer = topology.and_then(|topology| topology.issuers.get(&name));
+        let issuer = issuer.ok_or_else(none)?;
+        let id = issuer.client_id.clone().ok_or_else(none)?;
+        Provider::open(name, issuer.clone(), id, &self.secrets).await
+    }
+
+    fn pending<T>(&self, act: impl FnOnce(&mut Pending) -> T) -> T {
+        act(&mut self.pending.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn now(&self) -> WallTime {
+        WallTime(self.clock.wall_ms())
+    }
+}
+
+/// Issuers that people sign in with.
+pub(super) fn offered(topology: Option<&Topology>) -> Vec<IssuerName> {
+    let issuers = topology.into_iter().flat_map(|topology| &topology.issuers);
+    issuers
+        .filter(|(_, issuer)| issuer.client_id.is_some())
+        .map(|(name, _)| name.clone())
+        .collect()
+}
+
+fn id() -> Option<String> {
+    let mut bytes = [0; 32];
+    rand::fill(&mut bytes).ok()?;
+    Some(URL_SAFE_NO_PAD.encode(bytes))
+}
+
+/// Whole seconds, rounded up.
+fn seconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis().div_ceil(1_000)).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,317 @@
+//! Tokens of declared issuers, shown to the control plane: whose they are, by the topology in force.
+//!
+//! Verifying is `identity`'s, as on the nodes; here is which audiences count. A token is good for the control plane when it names it, or
+//! what the issuer's declaration says: an audience of its own, or the client that people sign in with. Issuers move with the topology.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use identity::{
+    authenticate::{
+        oidc::{Declared, Issuers},
+        outsiders::{Nobody, Outsiders},
+    },
+    error,
+    keys::{
+        discovery::{Keys, Place},
+        jwks::Around,
+    },
+    principal::Principal,
+};
+use runtime::{Clock, Secret};
+use serde_json::{Map, Value};
+use topology::model::{Issuer, IssuerKeys, Topology};
+use url::Url;
+use wire::{name::IssuerName, time::WallTime};
+
+/// Why a token opens nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// It is wrong; whoever showed it is not told how, people who look into the log are.
+    #[error("the token is not valid here; it may have ended, sign in again")]
+    Refused(String),
+    /// Its issuer's keys cannot be had. Why is for the log: a stranger may have named the issuer.
+    #[error("the token cannot be verified now: its issuer's keys cannot be had; try again later")]
+    Away(String),
+}
+
+/// A token that is believed.
+#[derive(Debug, Clone)]
+pub struct Shown {
+    /// Whose it is.
+    pub principal: Principal,
+    /// Who says so.
+    pub issuer: IssuerName,
+    /// What else it says.
+    pub claims: Arc<Map<String, Value>>,
+    /// When it was made; long ago when it does not say.
+    pub begins: WallTime,
+    /// Until when.
+    pub ends: WallTime,
+}
+
+/// Makes those who know the issuers of a topology; what the last ones know of issuers that stay may be kept.
+type Make = dyn Fn(&Topology) -> Arc<dyn Outsiders> + Send + Sync;
+
+/// Believes tokens of declared issuers. Clones are the same.
+#[derive(Clone)]
+pub struct Oidc(Arc<Inner>);
+
+struct Inner {
+    make: Box<Make>,
+    known: Mutex<Known>,
+    clock: Clock,
+}
+
+/// The issuers of the topology last looked at.
+struct Known {
+    of: Option<Arc<Topology>>,
+    issuers: Arc<dyn Outsiders>,
+}
+
+impl Oidc {
+    /// Issuers are asked for their keys, with what is `around`.
+    #[must_use]
+    pub fn asking(around: Around) -> Self {
+        let clock = around.clock.clone();
+        let previous: Mutex<Arc<Issuers>> = Mutex::default();
+        let make = move |topology: &Topology| -> Arc<dyn Outsiders> {
+            let mut previous = previous.lock().unwrap_or_else(PoisonError::into_inner);
+            let issuers = Issuers::new(declared(topology), &around, Some(&previous));
+            *previous = Arc::new(issuers);
+            Arc::<Issuers>::clone(&previous)
+        };
+        Self::new(make, &clock)
+    }
+
+    /// Issuers are known by what `make` makes.
+    pub fn new(
+        make: impl Fn(&Topology) -> Arc<dyn Outsiders> + Send + Sync + 'static,
+        clock: &Clock,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            make: Box::new(make),
+            known: Mutex::new(Known {
+                of: None,
+                issuers: Arc::new(Nobody),
+            }),
+            clock: clock.clone(),
+        }))
+    }
+
+    /// Whose token this is, by the issuers of `topology`.
+    ///
+    /// # Errors
+    /// When it is nobody's, not good here (any more), or its issuer cannot be asked.
+    pub async fn verify(&self, token: &Secret, topology: &Arc<Topology>) -> Result<Shown, Error> {
+        let now = WallTime(self.0.clock.wall_ms());
+        let verified = self.issuers(topology).verify(token, now).await;
+        let verified = verified.map_err(|error| match &error {
+            error::Error::Refused(_) => Error::Refused(error.to_string()),
+            error::Error::Unavailable { source, .. } => Error::Away(format!("{error}: {source}")),
+            error::Error::TooOften { .. } => Error::Away(error.to_string()),
+        })?;
+        let nobody = || Error::Refused("no declared issuer has made it".to_owned());
+        let verified = verified.ok_or_else(nobody)?;
+        let Principal::Workload { issuer, claims } = &verified.principal else {
+            return Err(nobody());
+        };
+        let begins = claims.get("iat").and_then(seconds);
+        Ok(Shown {
+            issuer: issuer.clone(),
+            claims: Arc::clone(claims),
+            begins: begins.unwrap_or(WallTime(i64::MIN)),
+            ends: verified.expires,
+            principal: verified.principal,
+        })
+    }
+
+    fn issuers(&self, topology: &Arc<Topology>) -> Arc<dyn Outsiders> {
+        let mut known = self.0.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = known
+            .of
+            .as_ref()
+            .is_some_and(|of| Arc::ptr_eq(of, topology));
+        if !same {
+            *known = Known {
+                of: Some(Arc::clone(topology)),
+                issuers: (self.0.make)(topology),
+            };
+        }
+        Arc::clone(&known.issuers)
+    }
+}
+
+impl fmt::Debug for Oidc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Oidc").finish_non_exhaustive()
+    }
+}
+
+/// The issuers of a topology, as the control plane takes their tokens.
+fn declared(topology: &Topology) -> Vec<Declared> {
+    let endpoint = topology.control.as_ref().map(|control| &control.endpoint);
+    let own = endpoint.and_then(|endpoint| login_server(endpoint));
+    let issuers = topology.issuers.iter();
+    issuers
+        .map(|(name, issuer)| Declared {
+            name: name.clone(),
+            place: place(issuer),
+            audiences: issuer.audience.iter().chain(&own).cloned().collect(),
+            client_id: issuer.client_id.clone(),
+            algorithms: issuer.algorithms.clone(),
+        })
+        .collect()
+}
+
+/// Where an issuer is.
+pub(super) fn place(issuer: &Issuer) -> Place {
+    Place {
+        url: issuer.url.clone(),
+        keys: issuer.keys.as_ref().map(|keys| match keys {
+            IssuerKeys::Uri(uri) => Keys::Uri(uri.clone()),
+            IssuerKeys::File(path) => Keys::File(path.clone()),
+        }),
+        ca: issuer.ca.clone(),
+        token: issuer.discovery_token.clone(),
+    }
+}
+
+/// `HOST[:PORT]` of an address, without the scheme's own port.
+fn login_server(endpoint: &str) -> Option<String> {
+    let url = Url::parse(endpoint).ok()?;
+    let host = url.host_str()?;
+    Some(match url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    })
+}
+
+/// A time as tokens have it: seconds, perhaps with a fraction.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "what is out of range saturates"
+)]
+fn seconds(value: &Value) -> Option<WallTime> {
+    Some(WallTime((value.as_f64()? * 1_000.0) as i64))
+}
+
+/// Whether a text is shaped like one.
+#[must_use]
+pub fn is_one(text: &str) -> bool {
+    let part = |part: &str| {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+        !part.is_empty() && part.bytes().all(plain)
+    };
+    text.split('.').count() == 3 && text.split('.').all(part)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_for_the_control_plane_by_its_own_address_or_the_issuers_declaration() {
+        let text = "version: 1\nmesh: one\nnodes:\n  dev: {endpoint: 'http://127.0.0.1:5000'}\n\
+            control: {endpoint: 'https://control.example:8443/'}\n\
+            issuers:\n  a: {url: 'https://a.example', audience: [one, two]}\n  b: {url: 'https://b.example', clientId: c}\n";
+        let loaded = topology::load(&[("t.yaml".to_owned(), text.to_owned())]);
+        let found = declared(&loaded.expect("valid").topology);
+        assert_eq!(found[0].audiences, ["one", "two", "control.example:8443"]);
+        assert_eq!(found[1].audiences, ["control.example:8443"]);
+        assert_eq!(found[1].client_id.as_deref(), Some("c"));
+        assert_eq!(login_server("https://c.example:443").unwrap(), "c.example");
+    }
+
+    #[test]
+    fn only_what_is_shaped_like_a_token_is_taken_for_one() {
+        for (text, expected) in [
+            ("a.b.c", true),
+            ("e30.e30.AA-_", true),
+            ("a.b", false),
+            ("a..c", false),
+            ("a.b.c.d", false),
+            ("a.b.c=", false),
+            ("", false),
+            ("an-admin-token", false),
+        ] {
+            assert_eq!(is_one(text), expected, "{text}");
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod fake {
+    //! Issuers of tests: a token says in plain words what it claims.
+
+    use async_trait::async_trait;
+    use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+    use identity::{authenticate::outsiders::Verified, error::Refused};
+
+    use super::*;
+
+    /// Takes every token of [`token`] for true whose issuer is declared by that name, until it ends.
+    #[derive(Debug)]
+    struct Fake(Vec<IssuerName>);
+
+    /// A token of `issuer` with these claims; `"away"` among them stands for keys that cannot be had.
+    pub(crate) fn token(issuer: &str, claims: &Value) -> Secret {
+        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let issuer = Value::String(issuer.to_owned());
+        Secret::new(format!("{}.{}.fake", part(&issuer), part(claims)))
+    }
+
+    pub(crate) fn oidc(clock: &Clock) -> Oidc {
+        let make = |topology: &Topology| -> Arc<dyn Outsiders> {
+            Arc::new(Fake(topology.issuers.keys().cloned().collect()))
+        };
+        Oidc::new(make, clock)
+    }
+
+    #[async_trait]
+    impl Outsiders for Fake {
+        async fn verify(
+            &self,
+            token: &Secret,
+            now: WallTime,
+        ) -> Result<Option<Verified>, error::Error> {
+            let mut parts = token.expose().split('.').map(|part| {
+                let bytes = URL_SAFE_NO_PAD.decode(part).ok()?;
+                serde_json::from_slice::<Value>(&bytes).ok()
+            });
+            let (Some(Some(Value::String(issuer))), Some(Some(Value::Object(claims)))) =
+                (parts.next(), parts.next())
+            else {
+                return Ok(None);
+            };
+            let Some(issuer) = self.0.iter().find(|name| name.as_str() == issuer) else {
+                return Ok(None);
+            };
+            if claims.contains_key("away") {
+                return Err(error::Error::Unavailable {
+                    what: "the issuer's keys",
+                    source: "nobody answers".into(),
+                });
+            }
+            let expires = claims.get("exp").and_then(seconds).unwrap();
+            if expires <= now {
+                return Err(Refused::Token.into());
+            }
+            let principal = Principal::Workload {
+                issuer: issuer.clone(),
+                claims: Arc::new(claims),
+            };
+            Ok(Some(Verified {
+                principal,
+                expires,
+                person: true,
+            }))
+        }
+
+        fn declares(&self, name: &IssuerName, _iss: &str) -> bool {
+            self.0.contains(name)
+        }
+    }
+}
