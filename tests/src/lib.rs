@@ -6,6 +6,8 @@
 //!   for, numbers from a seed.
 //! - [`server`]: HTTP/1.1 by hand, because a library would refuse to lie; it records every request.
 //! - [`origin`] with [`script`]: the scripted upstream; [`thief`], [`hook`], [`fault_proxy`]: the rest of a hostile world.
+//! - [`issuer`], [`oidc_provider`], [`azure`]: who vouches for callers and for us, strict emulators and a real provider; [`jwt`]: tokens by
+//!   hand, wrong ones too; [`authority`], [`namespace`]: TLS and addresses for names of the real world, where only the test sees them.
 //! - [`image`], [`client`]: fixed images, and a client that checks every digest.
 //! - [`mesh`]: three tiers in this process, with all of the above around them.
 //! - [`process`], [`peer`]: any program as a process, and the real programs of others.
@@ -15,6 +17,8 @@
 //! - [`mod@bench`]: `regmesh-bench`, every figure of `spec/qualities.md` beside the peers'.
 //! - [`source`]: the workspace's own sources as something to be checked.
 
+pub mod authority;
+pub mod azure;
 pub mod bench;
 pub mod canary;
 pub mod chance;
@@ -28,9 +32,13 @@ pub mod gate;
 pub mod gzip;
 pub mod hook;
 pub mod image;
+pub mod issuer;
+pub mod jwt;
 pub mod lab;
 pub mod mesh;
 pub mod mount;
+pub mod namespace;
+pub mod oidc_provider;
 pub mod origin;
 pub mod peer;
 pub mod process;

@@ -19,6 +19,9 @@ mod token;
 pub use shelf::Shelf;
 pub use token::{Access, TokenService};
 
+pub(crate) use answer::answer as honest;
+pub(crate) use token::repository_of;
+
 /// A running upstream. Dropped, it is gone.
 pub struct Origin {
     server: Server,

@@ -9,7 +9,7 @@ use crate::server::{Answer, Request};
 
 const INDEX: &str = wire::media_type::OCI_INDEX;
 
-pub(super) fn answer(shelf: &Shelf, request: &Request) -> Answer {
+pub(crate) fn answer(shelf: &Shelf, request: &Request) -> Answer {
     if !matches!(request.method.as_str(), "GET" | "HEAD") {
         return Answer::error(405, "UNSUPPORTED");
     }

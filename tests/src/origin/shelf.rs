@@ -127,6 +127,14 @@ impl Shelf {
         .unwrap_or_default()
     }
 
+    /// The names of all.
+    pub(crate) fn repositories(&self) -> Vec<String> {
+        let state = self.0.lock().unwrap();
+        let mut names: Vec<String> = state.repositories.keys().cloned().collect();
+        names.sort();
+        names
+    }
+
     fn change(&self, repository: &str, change: impl FnOnce(&mut Repository)) {
         let mut state = self.0.lock().unwrap();
         change(state.repositories.entry(repository.to_owned()).or_default());

@@ -234,10 +234,15 @@ fn covers(own: &str, wanted: &str) -> bool {
 
 /// The scope a path needs; none for `/v2/`.
 fn scope_of(request: &Request) -> Option<String> {
-    let path = request.path.strip_prefix("/v2/")?;
-    let ends = ["/manifests/", "/blobs/", "/tags/", "/referrers/"];
-    let name = ends.iter().find_map(|end| path.rsplit_once(end))?.0;
+    let name = repository_of(&request.path)?;
     Some(format!("repository:{name}:pull"))
+}
+
+/// The repository that a path is about.
+pub(crate) fn repository_of(path: &str) -> Option<&str> {
+    let path = path.strip_prefix("/v2/")?;
+    let ends = ["/manifests/", "/blobs/", "/tags/", "/referrers/"];
+    Some(ends.iter().find_map(|end| path.rsplit_once(end))?.0)
 }
 
 fn challenge(text: String) -> Answer {

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use runtime::Clock;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 
 use crate::server::record::Recorded;
+use crate::server::stream::Stream;
 use crate::{Content, Gate};
 
 #[derive(Clone, Debug)]
@@ -129,8 +129,8 @@ fn reason(status: u16) -> &'static str {
 }
 
 /// Sends it; `true` when the connection must not be used again.
-pub async fn write(
-    stream: &mut TcpStream,
+pub(super) async fn write(
+    stream: &mut Stream,
     answer: Answer,
     head_only: bool,
     recorded: &Recorded,
@@ -146,6 +146,7 @@ pub async fn write(
         return end(stream, cut);
     }
     stream.write_all(answer.head(head_only).as_bytes()).await?;
+    stream.flush().await?;
     if head_only || matches!(answer.status, 204 | 304) {
         return Ok(answer.delivery.framing == Framing::UntilClose);
     }
@@ -153,7 +154,7 @@ pub async fn write(
 }
 
 async fn body(
-    stream: &mut TcpStream,
+    stream: &mut Stream,
     answer: &Answer,
     recorded: &Recorded,
     clock: &Clock,
@@ -190,9 +191,12 @@ async fn body(
             clock.sleep(pause).await;
         }
     }
+    if delivery.framing == Framing::Chunked {
+        stream.write_all(b"0\r\n\r\n").await?;
+    }
+    stream.flush().await?;
     match delivery.framing {
-        Framing::Length => Ok(false),
-        Framing::Chunked => stream.write_all(b"0\r\n\r\n").await.map(|()| false),
+        Framing::Length | Framing::Chunked => Ok(false),
         Framing::Declared(_) | Framing::ChunkedWithoutEnd | Framing::UntilClose => Ok(true),
     }
 }
@@ -207,9 +211,9 @@ fn room(delivery: &Delivery, offset: u64) -> usize {
     usize::try_from(room).unwrap_or(usize::MAX).min(drip)
 }
 
-fn end(stream: &mut TcpStream, cut: Cut) -> io::Result<bool> {
+fn end(stream: &mut Stream, cut: Cut) -> io::Result<bool> {
     if cut == Cut::Reset {
-        stream.set_zero_linger()?;
+        stream.will_reset()?;
     }
     Ok(true)
 }

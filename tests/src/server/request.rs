@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use percent_encoding::percent_decode_str;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
-use tokio::net::TcpStream;
+
+use crate::server::stream::Stream;
 
 /// The head and the body of a request are cut here; the rig never meets more.
 const LONGEST_LINE: usize = 64 * 1024;
@@ -61,8 +62,8 @@ fn params(text: &str, name: &str) -> Vec<String> {
 }
 
 /// The next request, or `None` when the client closed between two.
-pub async fn read(
-    stream: &mut BufReader<TcpStream>,
+pub(super) async fn read(
+    stream: &mut BufReader<Stream>,
     peer: SocketAddr,
 ) -> io::Result<Option<Request>> {
     let first = line(stream).await?;
@@ -93,7 +94,7 @@ pub async fn read(
     Ok(Some(request))
 }
 
-async fn body(stream: &mut BufReader<TcpStream>, request: &Request) -> io::Result<Bytes> {
+async fn body(stream: &mut BufReader<Stream>, request: &Request) -> io::Result<Bytes> {
     let mut body = Vec::new();
     if request.header("transfer-encoding").is_some() {
         loop {
@@ -112,11 +113,7 @@ async fn body(stream: &mut BufReader<TcpStream>, request: &Request) -> io::Resul
     Ok(Bytes::from(body))
 }
 
-async fn append(
-    stream: &mut BufReader<TcpStream>,
-    body: &mut Vec<u8>,
-    size: usize,
-) -> io::Result<()> {
+async fn append(stream: &mut BufReader<Stream>, body: &mut Vec<u8>, size: usize) -> io::Result<()> {
     if size > LONGEST_BODY - body.len() {
         return Err(io::Error::other("a body larger than the rig takes"));
     }
@@ -126,7 +123,7 @@ async fn append(
 }
 
 /// A line without its end; empty at the end of the stream too.
-async fn line(stream: &mut BufReader<TcpStream>) -> io::Result<String> {
+async fn line(stream: &mut BufReader<Stream>) -> io::Result<String> {
     let mut line = Vec::new();
     let mut limited = stream.take(LONGEST_LINE as u64);
     limited.read_until(b'\n', &mut line).await?;
