@@ -26,6 +26,7 @@ mod enrolment;
 mod home;
 mod last_good;
 mod link;
+mod mint;
 mod report;
 mod session;
 mod shared;

@@ -25,6 +25,7 @@ use wire::{
 use super::{
     home::Home,
     last_good,
+    mint::Minter,
     waiting::{Waiting, Words},
 };
 use crate::{
@@ -44,6 +45,7 @@ pub(crate) struct Parts {
     pub(crate) config: app::Config,
     pub(crate) contact: Contact,
     pub(crate) membership: Membership,
+    pub(crate) mint: Minter,
     pub(crate) words: Words,
     pub(crate) files: Arc<dyn Files>,
     pub(crate) clock: Clock,
@@ -162,6 +164,7 @@ impl Slices {
                 running.refuse(&slice).await;
                 return Err(unwritten);
             }
+            self.parts.mint.follow(&slice);
             running.apply(slice).await;
         } else {
             self.write(&envelope, &slice).await?;
@@ -255,12 +258,14 @@ impl Slices {
         let Parts {
             contact,
             membership,
+            mint,
             words,
             files,
             clock,
             tasks,
             ..
         } = &self.parts;
+        mint.follow(&slice);
         let mut config = self.parts.config.clone();
         if let Some(waiting) = addresses.waiting.take() {
             // Where the system chose a port for the waiting node, the node keeps it.
@@ -282,7 +287,7 @@ impl Slices {
         let joined = Joined {
             contact: contact.clone(),
             membership: Some(membership.clone()),
-            mint: None,
+            mint: Some(Arc::new(mint.clone())),
             warned: words.warnings(),
             files: Arc::clone(files),
         };

@@ -109,6 +109,7 @@ impl Session {
             ));
         };
         let credential = shared.with_roots(credential, &welcome.roots).await?;
+        shared.mint.connected(client.clone());
         Ok(Self::welcomed(
             shared, credential, client, inbound, outgoing, &welcome,
         ))

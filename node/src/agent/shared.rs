@@ -18,6 +18,7 @@ use super::{
     home::Home,
     last_good,
     link::{self, Link},
+    mint::Minter,
     report::Reports,
     waiting::Words,
 };
@@ -43,6 +44,7 @@ pub(super) struct Shared {
     pub(super) slices: Arc<Slices>,
     pub(super) contact: Contact,
     pub(super) membership: Membership,
+    pub(super) mint: Minter,
     pub(super) words: Words,
     pub(super) reports: Mutex<Reports>,
     /// The number of this connection, counting up; 0 before the first.
@@ -86,6 +88,7 @@ impl Shared {
     pub(super) fn away(&self, error: &link::Error) {
         let lost = self.contact.is_connected() != Some(false);
         self.contact.away(Duration::ZERO);
+        self.mint.away();
         let news = self
             .words
             .say(&format!("this node has no topology yet: {error}"));

@@ -18,6 +18,7 @@ use super::{
     home::Home,
     last_good,
     link::Link,
+    mint::Minter,
     shared::{Shared, offline},
     waiting::Words,
 };
@@ -117,7 +118,9 @@ impl Config {
                 let now = WallTime(clock.wall_ms());
                 last_good::load(&home, &node, &known.roots, now)
             });
-        let (good, damage) = found.unwrap_or_default();
+        let (good, mut damage) = found.unwrap_or_default();
+        let (mint, unread) = Minter::open(&home, clock, &connecting);
+        damage.extend(unread);
         for what in &damage {
             tracing::error!(%node, what, "damage was met at the start; nothing was deleted");
         }
@@ -136,6 +139,7 @@ impl Config {
             config,
             contact: contact.clone(),
             membership: membership.clone(),
+            mint: mint.clone(),
             words: words.clone(),
             files,
             clock: clock.clone(),
@@ -160,12 +164,14 @@ impl Config {
             slices,
             contact,
             membership,
+            mint,
             words,
             reports: Mutex::default(),
             connections: watch::Sender::new(0),
             refused: watch::Sender::new(None),
             noted: AtomicI64::new(i64::MIN),
         });
+        shared.mint.keep();
         let connect = Connect {
             shared: Arc::clone(&shared),
             token: self.join,

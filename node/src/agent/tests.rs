@@ -22,6 +22,7 @@ use control::{Control, Stream};
 mod control;
 mod disk;
 mod enrol;
+mod mint;
 mod slice;
 mod stream;
 

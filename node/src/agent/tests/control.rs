@@ -4,7 +4,7 @@
 //! enrolments and renewals can be refused, or answered with nothing after they were granted.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
@@ -21,12 +21,13 @@ use wire::{
     generation::Generation,
     join_token::JoinToken,
     node_service::{
-        EnrolRequest, Enrolment, FromNode, Hello, RenewRequest, Slice, ToNode, TokenRequest,
-        Tokens, Welcome,
+        EnrolRequest, Enrolment, FromNode, Hello, Minted, MintedToken, RenewRequest, Slice, ToNode,
+        TokenRequest, Tokens, Wanted, Welcome,
         enrol_request::Proof,
-        from_node,
+        from_node, minted,
         node_service_server::{NodeService, NodeServiceServer},
         to_node,
+        wanted::Kind,
     },
     not_admitted::{METADATA, NotAdmitted},
     time::WallTime,
@@ -60,6 +61,16 @@ pub(super) struct Script {
     /// When they begin, before now.
     pub(super) backdate: Duration,
     pub(super) counter: u64,
+    /// Every call for tokens: `RULE IDENTITY UPSTREAM` each.
+    pub(super) wanted: Vec<Vec<String>>,
+    /// What is said instead of a token, by rule.
+    pub(super) tokens: HashMap<String, minted::Outcome>,
+    /// Whether calls for tokens fail as a whole.
+    pub(super) no_tokens: bool,
+    /// How long grants last from now on, a day when zero; they are due after an hour.
+    pub(super) grant_life: Duration,
+    /// Tokens minted so far; each is called `canary-grant-NUMBER`.
+    pub(super) minted: usize,
     /// Every request for a certificate: instance, the hash of its key, the counter shown.
     pub(super) asked: Vec<(String, String, Option<u64>)>,
 }
@@ -278,6 +289,24 @@ fn codes(problems: &[Vec<u8>]) -> Vec<String> {
     problems.iter().map(|bytes| read(bytes).code).collect()
 }
 
+impl Script {
+    fn minted(&mut self, rule: &str, now: WallTime) -> minted::Outcome {
+        if let Some(said) = self.tokens.get(rule) {
+            return said.clone();
+        }
+        self.minted += 1;
+        let life = match self.grant_life.is_zero() {
+            true => Duration::from_secs(86_400),
+            false => self.grant_life,
+        };
+        minted::Outcome::Token(MintedToken {
+            token: format!("canary-grant-{}", self.minted),
+            expires_ms: now.plus(life).0,
+            refresh_ms: now.plus(Duration::from_secs(3_600)).0,
+        })
+    }
+}
+
 struct Service {
     authority: Arc<Authority>,
     script: Arc<Mutex<Script>>,
@@ -376,7 +405,23 @@ impl NodeService for Service {
 
     async fn token(&self, request: Request<TokenRequest>) -> Result<Response<Tokens>, Status> {
         self.shown(&request)?;
-        Err(Status::unavailable("nothing is minted here"))
+        let mut script = self.script();
+        let wanted = request.into_inner().wanted;
+        let said = |wanted: &Wanted| match &wanted.kind {
+            Some(Kind::Upstream(to) | Kind::Audience(to)) => {
+                format!("{} {} {to}", wanted.rule, wanted.identity)
+            }
+            None => unreachable!("a token is for somebody"),
+        };
+        script.wanted.push(wanted.iter().map(said).collect());
+        if script.no_tokens {
+            return Err(Status::unavailable("nothing is minted now"));
+        }
+        let minted = wanted.iter().map(|wanted| Minted {
+            outcome: Some(script.minted(&wanted.rule, now(&self.clock))),
+        });
+        let minted = minted.collect();
+        Ok(Response::new(Tokens { minted }))
     }
 
     type ConnectStream = ReceiverStream<Result<ToNode, Status>>;

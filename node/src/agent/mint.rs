@@ -1,0 +1,302 @@
+//! Tokens from the control plane, over the connection of the stream: rule grants ahead of need, federation tokens when they are asked for.
+//!
+//! The grants of a slice are fetched as soon as it is in force and again before each is due, in batches, so that a pull finds its grant and
+//! an outage finds a day in hand. They are on disk for a restart without the control plane, and nowhere else. What the slice in force does
+//! not ask for, has withdrawn, or the control plane refuses is dropped. That the whole call fails says nothing about a rule: what is in
+//! hand goes on until it ends. Source: `spec/identity.md` "The rule grant", `spec/control-plane.md` "Identity tokens", T36.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use identity::mint::{Error, Mint, Minted, Wanted};
+use runtime::{
+    Clock, Secret, Tasks,
+    reconcile::{Nudge, Reconciler},
+};
+use tokio::sync::Mutex as AsyncMutex;
+use wire::{node_service, time::WallTime};
+
+use self::grants::{Held, Needed};
+use super::{home::Home, link::Client};
+use crate::app::Slice;
+
+pub(super) mod grants;
+
+/// The most that one call asks for.
+const BATCH: usize = 256;
+/// How long a call may take.
+const CALL: Duration = Duration::from_secs(5);
+/// How often it is looked whether something is due, and how soon what failed is tried again.
+const LOOK: Duration = Duration::from_secs(30);
+/// How soon what was refused is asked for again without a new slice.
+const REFUSED_AGAIN: Duration = Duration::from_secs(300);
+
+/// Asks for tokens of this node's rules. Clones are the same.
+#[derive(Clone)]
+pub(crate) struct Minter(Arc<Inner>);
+
+struct Inner {
+    /// Not held: sources of tokens may outlive the agent, and the directory is locked while it is held.
+    home: Weak<Home>,
+    clock: Clock,
+    tasks: Tasks,
+    /// Of the stream that stands.
+    client: Mutex<Option<Client>>,
+    state: Mutex<State>,
+    /// Whether the disk has something else than memory.
+    unwritten: AtomicBool,
+    writing: AsyncMutex<()>,
+    nudge: OnceLock<Nudge>,
+}
+
+#[derive(Default)]
+struct State {
+    /// What the slice in force needs.
+    needed: Needed,
+    held: HashMap<Wanted, Held>,
+    /// When what could not be had is asked for again.
+    again: HashMap<Wanted, WallTime>,
+}
+
+impl std::fmt::Debug for Minter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Minter").finish_non_exhaustive()
+    }
+}
+
+impl Minter {
+    /// With the grants that are on disk, and what was wrong with them; nobody is asked before [`Minter::keep`].
+    pub(super) fn open(home: &Arc<Home>, clock: &Clock, tasks: &Tasks) -> (Self, Option<String>) {
+        let (held, damage) = grants::load(home, WallTime(clock.wall_ms()));
+        let state = State {
+            held,
+            ..State::default()
+        };
+        let this = Self(Arc::new(Inner {
+            home: Arc::downgrade(home),
+            clock: clock.clone(),
+            tasks: tasks.clone(),
+            client: Mutex::default(),
+            state: Mutex::new(state),
+            unwritten: AtomicBool::new(false),
+            writing: AsyncMutex::default(),
+            nudge: OnceLock::new(),
+        }));
+        (this, damage)
+    }
+
+    /// From now on grants are fetched ahead and written down.
+    pub(super) fn keep(&self) {
+        let weak = Arc::downgrade(&self.0);
+        let nudge =
+            Reconciler::new("rule-grants", LOOK).start(&self.0.tasks, &self.0.clock, move || {
+                let inner = weak.upgrade();
+                async move {
+                    if let Some(inner) = inner {
+                        Self(inner).look().await;
+                    }
+                }
+            });
+        let _ = self.0.nudge.set(nudge);
+    }
+
+    /// There is a connection to ask over.
+    pub(super) fn connected(&self, client: Client) {
+        *lock(&self.0.client) = Some(client);
+        self.nudge();
+    }
+
+    /// There is none any more.
+    pub(super) fn away(&self) {
+        *lock(&self.0.client) = None;
+    }
+
+    /// This slice is about to be in force: what it does not need, or has withdrawn, is dropped, and what it needs is fetched.
+    pub(super) fn follow(&self, slice: &Slice) {
+        let needed = grants::needed(slice);
+        {
+            let mut state = lock(&self.0.state);
+            let before = state.held.len();
+            state
+                .held
+                .retain(|wanted, held| grants::is_right(wanted, held, &needed));
+            if state.held.len() != before {
+                self.0.unwritten.store(true, Ordering::Relaxed);
+            }
+            // What was refused before may be given now.
+            state.again.clear();
+            state.needed = needed;
+        }
+        self.nudge();
+    }
+
+    fn nudge(&self) {
+        if let Some(nudge) = self.0.nudge.get() {
+            nudge.nudge();
+        }
+    }
+
+    fn now(&self) -> WallTime {
+        WallTime(self.0.clock.wall_ms())
+    }
+
+    /// Fetches what is due, and writes down what changed.
+    async fn look(&self) {
+        let due = self.due();
+        for batch in due.chunks(BATCH) {
+            match self.call(batch).await {
+                Ok(outcomes) => {
+                    for (wanted, outcome) in batch.iter().zip(outcomes) {
+                        let _ = self.take(wanted, outcome);
+                    }
+                }
+                Err(error) => {
+                    tracing::debug!(%error, wanted = batch.len(), "rule grants were not fetched ahead");
+                    break;
+                }
+            }
+        }
+        self.write().await;
+    }
+
+    /// What the slice needs and is not in hand, or is due.
+    fn due(&self) -> Vec<Wanted> {
+        if lock(&self.0.client).is_none() {
+            return Vec::new();
+        }
+        let now = self.now();
+        let state = lock(&self.0.state);
+        let is_due = |wanted: &&Wanted| {
+            let waits = state.again.get(*wanted).is_some_and(|at| *at > now);
+            !waits && state.held.get(*wanted).is_none_or(|held| held.due <= now)
+        };
+        let mut due: Vec<Wanted> = state.needed.iter().filter(is_due).cloned().collect();
+        due.sort_by(|a, b| a.rule.cmp(&b.rule));
+        due
+    }
+
+    /// Takes over what the control plane said about one token, and passes it on.
+    fn take(&self, wanted: &Wanted, outcome: Result<Minted, Error>) -> Result<Minted, Error> {
+        let now = self.now();
+        let mut state = lock(&self.0.state);
+        if !state.needed.contains(wanted) {
+            return outcome;
+        }
+        match &outcome {
+            Ok(minted) => {
+                state.again.remove(wanted);
+                let held = Held::new(minted.clone(), now, rand::random());
+                state.held.insert(wanted.clone(), held);
+                self.0.unwritten.store(true, Ordering::Relaxed);
+            }
+            Err(Error::Refused(why)) => {
+                let Wanted { rule, identity, .. } = wanted;
+                tracing::warn!(%rule, %identity, why, refusal = "IDENTITY_NOT_ATTACHED", "the control plane does not give this rule a grant");
+                if state.held.remove(wanted).is_some() {
+                    self.0.unwritten.store(true, Ordering::Relaxed);
+                }
+                state.again.insert(wanted.clone(), now.plus(REFUSED_AGAIN));
+            }
+            Err(Error::Away(_)) => {
+                state.again.insert(wanted.clone(), now.plus(LOOK));
+            }
+        }
+        outcome
+    }
+
+    /// One token, asked for now.
+    async fn ask(&self, wanted: &Wanted) -> Result<Minted, Error> {
+        let outcomes = self.call(std::slice::from_ref(wanted)).await?;
+        let outcome = outcomes.into_iter().next();
+        let outcome = outcome.unwrap_or_else(|| Err(Error::Away("it said nothing".to_owned())));
+        let taken = self.take(wanted, outcome);
+        // It is written down without the pull waiting for it.
+        self.nudge();
+        taken
+    }
+
+    async fn call(&self, wanted: &[Wanted]) -> Result<Vec<Result<Minted, Error>>, Error> {
+        let client = lock(&self.0.client).clone();
+        let Some(mut client) = client else {
+            return Err(Error::Away("it is not connected".to_owned()));
+        };
+        let request = node_service::TokenRequest {
+            wanted: wanted.iter().map(grants::asked).collect(),
+        };
+        let answer = self.0.clock.timeout(CALL, client.token(request)).await;
+        let answer = answer
+            .map_err(|_| Error::Away(format!("it did not answer within {} s", CALL.as_secs())))?;
+        let answer = answer.map_err(|status| {
+            let error = super::link::Error::from(status);
+            Error::Away(error.to_string())
+        })?;
+        let minted = answer.into_inner().minted;
+        if minted.len() != wanted.len() {
+            let (asked, got) = (wanted.len(), minted.len());
+            return Err(Error::Away(format!("it answered {got} of {asked}")));
+        }
+        Ok(minted.into_iter().map(grants::outcome).collect())
+    }
+
+    /// Writes down what is in hand, where that is not what the disk has.
+    async fn write(&self) {
+        let _one_at_a_time = self.0.writing.lock().await;
+        if !self.0.unwritten.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        let Some(home) = self.0.home.upgrade() else {
+            return;
+        };
+        let text = grants::text(&lock(&self.0.state).held);
+        let written = home.on(&self.0.tasks, move |home| grants::save(home, &text));
+        let written = written.await;
+        if let Err(error) = written {
+            self.0.unwritten.store(true, Ordering::Relaxed);
+            tracing::warn!(%error, "rule grants could not be written down: a restart without the control plane would not have them");
+        }
+    }
+
+    /// The grant in hand, if it has not ended.
+    fn valid(&self, wanted: &Wanted) -> Option<Minted> {
+        let now = self.now();
+        self.in_hand(wanted).filter(|held| held.expires > now)
+    }
+}
+
+#[async_trait]
+impl Mint for Minter {
+    async fn mint(&self, wanted: &Wanted) -> Result<Minted, Error> {
+        let held = self.valid(wanted);
+        if let Some(fresh) = held.clone().filter(|held| held.refresh > self.now()) {
+            return Ok(fresh);
+        }
+        match self.ask(wanted).await {
+            Err(Error::Away(why)) => held.ok_or(Error::Away(why)),
+            answered => answered,
+        }
+    }
+
+    async fn mint_anew(&self, wanted: &Wanted, refused: &Secret) -> Result<Minted, Error> {
+        let held = self.valid(wanted);
+        match held.filter(|held| held.token.expose() != refused.expose()) {
+            Some(other) => Ok(other),
+            None => self.ask(wanted).await,
+        }
+    }
+
+    fn in_hand(&self, wanted: &Wanted) -> Option<Minted> {
+        let state = lock(&self.0.state);
+        state.held.get(wanted).map(|held| held.minted.clone())
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
