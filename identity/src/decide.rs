@@ -7,6 +7,7 @@
 mod assignments;
 mod bound;
 mod claims;
+mod essence;
 mod rights;
 
 use wire::{

@@ -1,6 +1,6 @@
 //! The composition root: what a node is started with, and what its parts share while it runs.
 //!
-//! Wiring by topic is in `app/`: `build` names the components in order, `running` is what others may do with a node, `slice` turns a slice into rules, access and webhooks and swaps them together, `listen` opens
+//! Wiring by topic is in `app/`: `build` names the components in order, `running` is what others may do with a node, `slice` turns a slice into rules, access and webhooks and swaps them together, `issuers` says whose tokens it takes, `listen` opens
 //! the two listeners, `status` gathers what `/status` and `/metrics` show, `tokens` keeps refresh tokens in the store. A node is
 //! bound only when it can serve, and ends in the order: not ready, stop accepting, finish, cut the rest.
 
@@ -14,7 +14,12 @@ use std::{
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use identity::{authenticate, mint::Mint, sign};
+use identity::{
+    authenticate::{self, oidc::Issuers},
+    keys::jwks,
+    mint::Mint,
+    sign,
+};
 use runtime::{
     clock::Clock,
     file::{Files, Real},
@@ -43,6 +48,7 @@ mod build;
 pub mod contact;
 mod examine;
 mod heal;
+mod issuers;
 mod listen;
 mod observe;
 mod offer;
@@ -153,6 +159,10 @@ struct Shared {
     /// What upstreams said is left of our rate.
     rates: Arc<observe::Rates>,
     authenticate: authenticate::Authenticate,
+    /// Those of the slice in force.
+    issuers: ArcSwap<Issuers>,
+    /// What their keys need of this process.
+    around: jwks::Around,
     upstreams: Pool,
     fills: Fills,
     copies: Copies,

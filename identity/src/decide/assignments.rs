@@ -14,7 +14,7 @@ use wire::{
     scope::Scope,
 };
 
-use super::{Bound, Rights, claims::Claims};
+use super::{Bound, Rights, claims::Claims, essence::essence};
 use crate::principal::Principal;
 
 /// Who has which role for which repositories on this node.
@@ -73,6 +73,25 @@ impl Assignments {
             }
         }
         bound
+    }
+
+    /// `principal` as our own tokens carry it: short, and with the same rights by these assignments.
+    #[must_use]
+    pub fn essence(&self, principal: &Principal) -> Principal {
+        let Principal::Workload { issuer, claims } = principal else {
+            return principal.clone();
+        };
+        let wanted = self
+            .issuers
+            .get(issuer)
+            .into_iter()
+            .flat_map(Workloads::claims);
+        let claims = match essence(claims, wanted) {
+            Some(claims) => Arc::new(claims),
+            None => Arc::clone(claims),
+        };
+        let issuer = issuer.clone();
+        Principal::Workload { issuer, claims }
     }
 
     fn sum(&self, principal: &Principal, of: impl Fn(&Grants) -> Rights) -> Rights {
@@ -181,6 +200,12 @@ impl Workloads {
                 list.len() - 1
             });
         &mut list[at].1
+    }
+
+    /// All claims that are asked for.
+    fn claims(&self) -> impl Iterator<Item = &Claims> {
+        let literal = self.literal.values().flat_map(HashMap::values).flatten();
+        literal.chain(&self.globs).map(|(claims, _)| claims)
     }
 
     fn matching<'a>(&'a self, claims: &'a Map<String, Value>) -> impl Iterator<Item = &'a Grants> {

@@ -25,6 +25,13 @@ impl Claims {
             .map(|(key, value)| (key.as_str(), value.as_str()))
     }
 
+    /// Its keys and globs.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0
+            .iter()
+            .map(|(key, glob)| (key.as_str(), glob.as_str()))
+    }
+
     pub(super) fn match_all(&self, claims: &Map<String, Value>) -> bool {
         let matches =
             |key: &str, glob: &str| values(claims, key).any(|value| matches_glob(glob, &value));
@@ -58,16 +65,26 @@ fn text(value: &Value) -> Option<Cow<'_, str>> {
     }
 }
 
+/// Whether a glob means this one value.
+pub(super) fn is_meant(glob: &str, value: &Value) -> bool {
+    text(value).is_some_and(|text| matches_glob(glob, &text))
+}
+
 /// RFC 6901 over the claims object, which `Value::pointer` would want wrapped and so copied.
 fn pointer<'a>(claims: &'a Map<String, Value>, key: &str) -> Option<&'a Value> {
+    let (first, rest) = split(key)?;
+    claims.get(&first)?.pointer(rest)
+}
+
+/// The claim that a JSON pointer leads into; `None` for a plain name.
+pub(super) fn first(key: &str) -> Option<String> {
+    split(key).map(|(first, _)| first)
+}
+
+fn split(key: &str) -> Option<(String, &str)> {
     let path = key.strip_prefix('/')?;
-    let (first, rest) = match path.find('/') {
-        Some(end) => (&path[..end], &path[end..]),
-        None => (path, ""),
-    };
-    claims
-        .get(&first.replace("~1", "/").replace("~0", "~"))?
-        .pointer(rest)
+    let (first, rest) = path.split_at(path.find('/').unwrap_or(path.len()));
+    Some((first.replace("~1", "/").replace("~0", "~"), rest))
 }
 
 fn matches_glob(glob: &str, text: &str) -> bool {

@@ -5,6 +5,7 @@
 //! counts as none, so good keys stay. When to ask is `pace`'s, how is `discovery`'s. Source: `spec/identity.md` "OIDC".
 
 use std::{
+    collections::BTreeSet,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -18,7 +19,7 @@ use wire::name::IssuerName;
 use super::{
     Away, KeySet, KeySource,
     discovery::{self, Keys, Place},
-    kept::Kept,
+    kept::{self, Kept},
     pace::{self, Facts, Held, Next},
 };
 
@@ -55,6 +56,21 @@ struct State {
     looked: bool,
     /// What was wrong at the last try.
     wrong: Option<Away>,
+}
+
+impl Around {
+    /// Takes the keys of issuers that are not declared any more from the disk, meanwhile.
+    pub fn keep_only(&self, names: BTreeSet<IssuerName>) {
+        let Some((files, directory)) = self.disk.clone() else {
+            return;
+        };
+        let sweep = move || {
+            if let Err(error) = kept::sweep(&*files, &directory, &names) {
+                tracing::debug!(%error, "keys of issuers that are gone stay on disk");
+            }
+        };
+        drop(self.tasks.spawn_blocking("issuer-keys-sweep", sweep));
+    }
 }
 
 impl Jwks {

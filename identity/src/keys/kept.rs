@@ -5,6 +5,7 @@
 //! write here could replace the node's own keys as well.
 
 use std::{
+    collections::BTreeSet,
     io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -91,4 +92,29 @@ impl Kept {
         self.files.rename(&beside, &self.path)?;
         self.files.sync_dir(directory)
     }
+}
+
+/// Takes away what was kept of issuers that are none of `names` (any more). Blocks.
+pub(super) fn sweep(
+    files: &dyn Files,
+    directory: &Path,
+    names: &BTreeSet<IssuerName>,
+) -> io::Result<()> {
+    let is_theirs = |file: &str| {
+        let name = file.strip_suffix(".new").unwrap_or(file);
+        let name = name
+            .strip_suffix(".json")
+            .and_then(|name| name.parse().ok());
+        name.is_some_and(|name| names.contains(&name))
+    };
+    let entries = match files.read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        if !entry.is_dir && !is_theirs(&entry.name) {
+            files.remove(&directory.join(entry.name))?;
+        }
+    }
+    Ok(())
 }

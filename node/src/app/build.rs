@@ -6,7 +6,7 @@ use std::{
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use identity::{authenticate, secret::Secrets, sign};
+use identity::{authenticate, keys::jwks, secret::Secrets, sign};
 use runtime::{clock::Clock, file::Files, metric::Registry as Families, tasks::Tasks};
 use tokio_util::sync::CancellationToken;
 
@@ -60,6 +60,11 @@ pub(super) async fn build(
     .await?;
     let keys =
         sign::Keys::open(files.as_ref(), &path.join("token-keys.json")).map_err(Error::Keys)?;
+    let around = jwks::Around {
+        clock: clock.clone(),
+        tasks: tasks.clone(),
+        disk: Some((Arc::clone(&files), path.join("issuers"))),
+    };
     let secrets = Secrets::of_process();
     let sessions = Sessions::build(Arc::clone(store.metadata()), &clock, tasks);
     let authenticate = authenticate::Config {
@@ -151,6 +156,8 @@ pub(super) async fn build(
         registry: verbs,
         rates,
         authenticate,
+        issuers: ArcSwap::default(),
+        around,
         upstreams,
         fills,
         copies,

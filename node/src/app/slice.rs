@@ -122,7 +122,8 @@ impl Shared {
         );
         let access = access
             .ending(max_offline, &self.contact)
-            .believing(&slice.topology, own);
+            .believing(&slice.topology, own)
+            .knowing(self.issuers(&slice.topology, own));
         let access = Arc::new(access.among(self.membership.as_ref()));
         access.warm().await;
         let view = View {

@@ -334,6 +334,38 @@ async fn a_start_while_the_issuer_is_away_has_the_last_good_keys_of_the_very_pla
 }
 
 #[tokio::test]
+async fn keys_of_issuers_that_are_gone_leave_the_disk() {
+    let directory = tempfile::tempdir().unwrap();
+    let around = around(&Clock::manual(0), Some(directory.path().join("issuers")));
+    let names = || ["cluster", "a.b"].map(|name| name.parse().unwrap()).into();
+    // Nothing was ever kept.
+    around.keep_only(names());
+    assert!(around.tasks.drain(MINUTE).await);
+    let around = Around {
+        tasks: Tasks::new("next"),
+        ..around
+    };
+    std::fs::create_dir(directory.path().join("issuers")).unwrap();
+    for file in [
+        "cluster.json",
+        "cluster.json.new",
+        "a.b.json",
+        "gone.json",
+        "gone.json.new",
+        "a.json",
+        "other",
+    ] {
+        std::fs::write(directory.path().join("issuers").join(file), "x").unwrap();
+    }
+    around.keep_only(names());
+    assert!(around.tasks.drain(MINUTE).await);
+    let left = std::fs::read_dir(directory.path().join("issuers")).unwrap();
+    let mut left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["a.b.json", "cluster.json", "cluster.json.new"]);
+}
+
+#[tokio::test]
 async fn a_disk_that_fails_costs_nothing_but_the_copy() {
     let directory = tempfile::tempdir().unwrap();
     let (clock, issuer, key) = (
