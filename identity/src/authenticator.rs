@@ -32,7 +32,7 @@ mod docker;
 mod error;
 mod exchange;
 pub mod realm;
-mod reply;
+pub(crate) mod reply;
 pub mod retry_after;
 #[cfg(test)]
 mod tests;

@@ -1,26 +1,34 @@
 //! From where a secret is to what it is, at the moment it is asked for.
 //!
-//! Nothing is remembered: a file is read each time, so a rotated secret is in force for the next use, and "read again when it
-//! changed" cannot be wrong about what changed means. A secret that cannot be read is "cannot be asked", never "not allowed",
-//! and the reason names the place, not the value. Source: `spec/identity.md`, "Calling an upstream"; `spec/topology.md`.
+//! Nothing on this machine is remembered: a file is read each time, so a rotated secret is in force for the next use, and "read again
+//! when it changed" cannot be wrong about what changed means. What is in a vault is kept for minutes (`key_vault`). A secret that cannot
+//! be read is "cannot be asked", never "not allowed", and the reason names the place, not the value. Source: `spec/identity.md`,
+//! "Calling an upstream"; `spec/topology.md`.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, path::Path, sync::Arc};
 
-use runtime::Secret;
+use runtime::{Secret, Tasks};
 use wire::secret_ref::SecretRef;
+
+use self::key_vault::Vaults;
+use crate::token_source::azure::{Id, Machine};
 
 mod env;
 mod file;
+mod key_vault;
 
 /// The longest secret read, in bytes.
 pub const MAX_BYTES: usize = 64 * 1024;
 
 type Lookup = dyn Fn(&str) -> Option<String> + Send + Sync;
 
-/// Reads secrets. Clones share the same environment.
+/// Reads secrets. Clones share the same environment, and what was read from vaults.
 #[derive(Clone)]
 pub struct Secrets {
     environment: Arc<Lookup>,
+    vaults: Option<Vaults>,
+    /// Who reads vaults.
+    reader: Id,
 }
 
 impl fmt::Debug for Secrets {
@@ -44,6 +52,8 @@ impl Secrets {
     pub fn new(environment: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Self {
         Self {
             environment: Arc::new(environment),
+            vaults: None,
+            reader: Id::default(),
         }
     }
 
@@ -53,23 +63,57 @@ impl Secrets {
         Self::new(env::of_process)
     }
 
+    /// The same, and those in vaults too, by the Azure identities of `machine`: its own, unless [`Secrets::reading_as`] says another.
+    #[must_use]
+    pub fn with_vaults(mut self, machine: Machine, tasks: &Tasks) -> Self {
+        self.vaults = Some(Vaults::new(machine, tasks));
+        self
+    }
+
+    /// The same, with vaults read by this identity: that of a credential set.
+    #[must_use]
+    pub fn reading_as(&self, reader: Id) -> Self {
+        Self {
+            reader,
+            ..self.clone()
+        }
+    }
+
+    /// What platforms put into this process's environment, for [`Machine`].
+    pub fn variable(&self, name: &str) -> Option<String> {
+        (self.environment)(name)
+    }
+
+    /// What was read there is not taken by whom it is for: what is kept of it is read again, at most once in a while. Bounded in time.
+    pub async fn refused(&self, reference: &SecretRef) {
+        if let (SecretRef::KeyVault(url), Some(vaults)) = (reference, &self.vaults) {
+            vaults.refused(&self.reader, url).await;
+        }
+    }
+
     /// The secret itself.
     ///
     /// # Errors
-    /// When it is not there, not readable, empty, not UTF-8, longer than [`MAX_BYTES`], or in a vault.
+    /// When it is not there, not readable, empty, not UTF-8, longer than [`MAX_BYTES`], or in a vault that cannot be read.
     pub async fn read(&self, reference: &SecretRef) -> Result<Secret, Unavailable> {
         let read = match reference {
             SecretRef::Env(name) => env::read(&*self.environment, name),
             SecretRef::File(path) => file::read(path).await,
-            SecretRef::KeyVault(_) => {
-                Err("needs an Azure identity; comes with managed identities".to_owned())
-            }
+            SecretRef::KeyVault(url) => match &self.vaults {
+                Some(vaults) => vaults.read(&self.reader, url).await,
+                None => Err("vaults are read by nodes alone".to_owned()),
+            },
         };
         read.map_err(|reason| Unavailable {
             place: place(reference),
             reason,
         })
     }
+}
+
+/// The secret in a file: what [`Secrets::read`] does with one.
+pub(crate) async fn read_file(path: &Path) -> Result<Secret, String> {
+    file::read(path).await
 }
 
 fn place(reference: &SecretRef) -> String {
@@ -148,9 +192,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_vault_says_what_it_would_take() {
+    async fn a_vault_is_not_read_where_nobody_can() {
         let reference = SecretRef::KeyVault("https://v.vault.azure.net/secrets/hub".into());
         let error = secrets().read(&reference).await.unwrap_err();
-        assert!(error.reason.contains("Azure identity"), "{error}");
+        assert!(error.reason.contains("nodes alone"), "{error}");
     }
 }

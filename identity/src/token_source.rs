@@ -11,14 +11,22 @@ use runtime::Secret;
 use wire::time::WallTime;
 
 pub mod anonymous;
+pub mod azure;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
+pub mod federated;
 #[cfg(any(test, feature = "testing"))]
 pub mod fixed;
+pub(crate) mod held;
+pub(crate) mod judge;
 pub mod managed;
 pub mod password;
+#[cfg(test)]
+pub(crate) mod scripted;
 
 pub use anonymous::Anonymous;
+pub use azure::Azure;
+pub use federated::Federated;
 pub use managed::Managed;
 pub use password::Password;
 
@@ -61,6 +69,12 @@ pub enum Error {
         detail: String,
         /// When to ask again, if it said so.
         retry_after: Option<Duration>,
+    },
+    /// The token service that gives the proof does not take what we show it.
+    #[error("no token of our own is given: {detail}")]
+    Refused {
+        /// What was seen, without secrets.
+        detail: String,
     },
     /// The identity may not be used by this rule on this node.
     #[error("the identity may not be used: {detail}")]

@@ -5,7 +5,7 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | names of the mesh | `name`, `generation`, `assignment`, `secret_ref`, `refusal`, `time` |
+//! | names of the mesh | `name`, `generation`, `assignment`, `secret_ref`, `acr`, `refusal`, `time` |
 //! | OCI grammar | `repository`, `reference`, `digest`, `platform`, `media_type`, `pattern`, `manifest`, `oci_error` |
 //! | HTTP of registries | `route`, `query`, `page`, `range`, `scope`, `challenge`, `hops`, `cache_status` |
 //! | what others parse | `event`, `api`, `schema` |
@@ -14,6 +14,7 @@
 #![warn(missing_docs)]
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
+pub mod acr;
 pub mod api;
 pub mod assignment;
 pub mod cache_status;

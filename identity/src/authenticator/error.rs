@@ -58,6 +58,11 @@ impl From<token_source::Error> for Error {
                 retry_after,
                 status: None,
             },
+            Source::Refused { .. } => Self::Refused {
+                refusal: Refusal::UpstreamUnauthorized,
+                detail,
+                status: None,
+            },
             Source::NotAttached { .. } => Self::Refused {
                 refusal: Refusal::IdentityNotAttached,
                 detail,

@@ -11,17 +11,17 @@ use serde::Deserialize;
 use serde_json::Value;
 
 /// The life of a token about which nothing is known.
-pub(super) const DEFAULT_LIFE: Duration = Duration::from_secs(60);
+pub(crate) const DEFAULT_LIFE: Duration = Duration::from_secs(60);
 /// No token is believed to live longer.
 const LONGEST_LIFE: Duration = Duration::from_secs(24 * 3600);
 
 /// A token that was granted.
 #[derive(Debug, Clone)]
-pub(super) struct Granted {
-    pub(super) token: Secret,
+pub(crate) struct Granted {
+    pub(crate) token: Secret,
     /// From receipt.
-    pub(super) life: Duration,
-    pub(super) refresh: Option<Secret>,
+    pub(crate) life: Duration,
+    pub(crate) refresh: Option<Secret>,
 }
 
 #[derive(Deserialize)]
@@ -34,7 +34,7 @@ struct Body {
 }
 
 /// The token in a body of status 200; `None` when there is none that fits into a header.
-pub(super) fn read(body: &[u8], now_ms: i64) -> Option<Granted> {
+pub(crate) fn read(body: &[u8], now_ms: i64) -> Option<Granted> {
     let body: Body = serde_json::from_slice(body).ok()?;
     let token = [body.token, body.access_token]
         .into_iter()
@@ -65,7 +65,7 @@ pub(super) fn refresh_token(body: &[u8]) -> Option<Secret> {
 }
 
 /// When a token of this life is renewed, counted from receipt: at half of it, at the latest 30 s before its end.
-pub(super) fn renew_after(life: Duration) -> Duration {
+pub(crate) fn renew_after(life: Duration) -> Duration {
     let half = life / 2;
     match life.checked_sub(Duration::from_secs(30)) {
         Some(early) if !early.is_zero() => half.min(early),

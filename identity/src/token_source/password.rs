@@ -67,6 +67,11 @@ impl TokenSource for Password {
             version,
         })
     }
+
+    async fn refused(&self, _version: u64) {
+        self.secrets.refused(&self.username).await;
+        self.secrets.refused(&self.password).await;
+    }
 }
 
 #[cfg(test)]

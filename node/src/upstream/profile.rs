@@ -173,7 +173,7 @@ const ROWS: [Row; 13] = [
         quirks: &[Quirk::HeadSaysNoDigest],
     },
     Row {
-        hosts: Hosts::Below(&["azurecr.io", "azurecr.cn", "azurecr.us"]),
+        hosts: Hosts::Below(&wire::acr::DOMAINS),
         api_host: None,
         realms: OWN,
         known: None,

@@ -2,8 +2,9 @@
 //!
 //! Link-local and metadata addresses never, whoever names them: nothing there is a registry, and what is there gives away
 //! credentials. Loopback and private ones only for hosts that the operator named, so that a redirect, a realm or a webhook cannot
-//! turn us against our own network. IPv6 forms that carry an IPv4 address are judged as what they carry. Source:
-//! `reference/protocols.md` 1.7, T49.
+//! turn us against our own network. IPv6 forms that carry an IPv4 address are judged as what they carry. The one exception is a client
+//! made for the machine's own identity endpoint ([`Policy::alone`]), which may go there and nowhere else. Source:
+//! `reference/protocols.md` 1.7, 4.1, T49.
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -47,6 +48,12 @@ pub enum Refused {
         /// Where it is.
         address: IpAddr,
     },
+    /// The client was made for another host alone.
+    #[error("{host} is not the one host that this client is for")]
+    NotAlone {
+        /// The host.
+        host: String,
+    },
     /// The address is never connected to.
     #[error("{host} is at {address}, where no connection is ever made to")]
     Never {
@@ -61,6 +68,8 @@ pub enum Refused {
 #[derive(Debug, Clone, Default)]
 pub struct Policy {
     named: Arc<HashSet<String>>,
+    /// The one host there is, for a client of [`Policy::alone`].
+    alone: Option<Arc<str>>,
 }
 
 impl Policy {
@@ -73,6 +82,17 @@ impl Policy {
         let named = hosts.into_iter().map(|host| canonical(host.as_ref()));
         Self {
             named: Arc::new(named.collect()),
+            alone: None,
+        }
+    }
+
+    /// For the client that asks the machine's own identity endpoint (IMDS at 169.254.169.254, or where the platform's environment says):
+    /// this host and no other one. Written as an address it may be a link-local one; a name may not lead there.
+    pub fn alone(host: &str) -> Self {
+        let host = canonical(host);
+        Self {
+            named: Arc::new(HashSet::from([host.clone()])),
+            alone: Some(host.into()),
         }
     }
 
@@ -82,6 +102,7 @@ impl Policy {
         named.extend(host.map(canonical));
         Self {
             named: Arc::new(named),
+            alone: self.alone.clone(),
         }
     }
 
@@ -95,6 +116,7 @@ impl Policy {
             let host = host.to_string();
             return Err(Refused::UserInfo { host });
         }
+        self.check_alone(&host.to_string())?;
         match host {
             Host::Domain(_) => Ok(()),
             Host::Ipv4(address) => self.check(&host.to_string(), address.into()),
@@ -105,12 +127,32 @@ impl Policy {
     /// Judges an address that `host` resolved to.
     pub fn check(&self, host: &str, address: IpAddr) -> Result<(), Refused> {
         let refused = |make: fn(String, IpAddr) -> Refused| Err(make(host.to_owned(), address));
+        self.check_alone(host)?;
         match reach(address) {
+            Reach::Never if self.is_alone_at(address) => Ok(()),
             Reach::Public => Ok(()),
             Reach::Local if self.named.contains(&canonical(host)) => Ok(()),
             Reach::Local => refused(|host, address| Refused::Local { host, address }),
             Reach::Never => refused(|host, address| Refused::Never { host, address }),
         }
+    }
+
+    fn check_alone(&self, host: &str) -> Result<(), Refused> {
+        match &self.alone {
+            Some(alone) if **alone != canonical(host) => Err(Refused::NotAlone {
+                host: host.to_owned(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether it is for this link-local IPv4 address, and was named by it.
+    fn is_alone_at(&self, address: IpAddr) -> bool {
+        let IpAddr::V4(v4) = address else {
+            return false;
+        };
+        let alone = self.alone.as_deref();
+        v4.is_link_local() && alone == Some(v4.to_string().as_str())
     }
 }
 
@@ -195,6 +237,7 @@ mod tests {
         Never,
         UserInfo,
         Scheme,
+        NotAlone,
     }
     use Verdict::{Allowed, Local, Never};
 
@@ -203,6 +246,7 @@ mod tests {
             Ok(()) => Allowed,
             Err(Refused::Local { .. }) => Local,
             Err(Refused::Never { .. }) => Never,
+            Err(Refused::NotAlone { .. }) => Verdict::NotAlone,
             Err(Refused::UserInfo { .. }) => Verdict::UserInfo,
             Err(Refused::Scheme { .. }) => Verdict::Scheme,
         }
@@ -284,5 +328,44 @@ mod tests {
             assert_eq!(verdict(&policy, url), Allowed, "{url}");
         }
         assert_eq!(verdict(&policy, "http://127.0.0.2/"), Local);
+    }
+
+    #[test]
+    fn t49_the_metadata_address_is_reached_by_the_client_made_for_it_and_that_one_goes_nowhere_else()
+     {
+        let imds = Policy::alone("169.254.169.254");
+        for (url, expected) in [
+            ("http://169.254.169.254/metadata", Allowed),
+            ("http://0xa9fea9fe/", Allowed),
+            ("http://169.254.169.253/", Verdict::NotAlone),
+            ("http://[::ffff:169.254.169.254]/", Verdict::NotAlone),
+            ("http://127.0.0.1/", Verdict::NotAlone),
+            ("https://registry.example/", Verdict::NotAlone),
+            ("http://100.100.100.200/", Verdict::NotAlone),
+        ] {
+            assert_eq!(verdict(&imds, url), expected, "{url}");
+        }
+        let metadata = IpAddr::from([169, 254, 169, 254]);
+        assert!(imds.check("169.254.169.254", metadata).is_ok());
+        assert!(imds.check("metadata.example", metadata).is_err());
+        let named = Policy::alone("metadata.example");
+        assert!(named.check("metadata.example", metadata).is_err());
+        assert!(
+            named
+                .check("metadata.example", IpAddr::from([127, 0, 0, 1]))
+                .is_ok()
+        );
+        for never in [
+            "100.100.100.200",
+            "0.0.0.0",
+            "224.0.0.1",
+            "[fe80::1]",
+            "[fd00:ec2::254]",
+        ] {
+            let url = format!("http://{never}/");
+            assert_eq!(verdict(&Policy::alone(never), &url), Never, "{never}");
+        }
+        let widened = imds.and_named(Some("10.0.0.1"));
+        assert_eq!(verdict(&widened, "http://10.0.0.1/"), Verdict::NotAlone);
     }
 }
