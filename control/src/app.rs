@@ -24,11 +24,12 @@ use crate::{
     enrol::{self, Enrol, Window},
     grpc,
     http::Api,
+    issuer::Issuer,
     metric::Metrics,
     publish::{self, Publisher},
     seal,
     sign_in::{SignIn, admin_token, oidc::Oidc},
-    state as stored,
+    signing_key, state as stored,
     status::{self, Alarms},
 };
 
@@ -70,6 +71,9 @@ pub enum Error {
     /// The seal's key cannot be had.
     #[error(transparent)]
     Seal(#[from] seal::Error),
+    /// The issuer's keys cannot be had.
+    #[error(transparent)]
+    SigningKey(#[from] signing_key::Error),
     /// The mesh CA cannot be had.
     #[error(transparent)]
     Ca(#[from] ca::Error),
@@ -140,8 +144,11 @@ async fn build(config: Config, clock: Clock, rest: &Tasks) -> Result<Running, Er
     let lock = lock::take(&directory)?;
     let admin_token = admin_token::open(&config.data_dir)?;
     let state = state::open(&config, &clock, rest).await?;
-    let keys = keys::open(&config, &state, &clock).await?;
-    let publisher = Publisher::build(Arc::clone(&state), clock.clone(), rest).await?;
+    let keys = keys::open(&config, &state, &clock, rest).await?;
+    let (stored, signing) = (Arc::clone(&state), Arc::clone(&keys.signing));
+    let publisher = Publisher::issuing(stored, signing, clock.clone(), rest).await?;
+    let signing = Arc::clone(&keys.signing);
+    let issuer = Issuer::new(publisher.clone(), signing, clock.clone(), rest.clone());
     let signer = keys.signer(&publisher, &clock)?;
     let socket = listen::node_service(&config, &keys.ca, &signer, &clock).await?;
     let oidc = Oidc::asking(Around {
@@ -182,11 +189,13 @@ async fn build(config: Config, clock: Clock, rest: &Tasks) -> Result<Running, Er
         nodes: Arc::new(asking::Nodes(distribute.clone(), Arc::clone(&enrol))),
         enrol: Arc::clone(&enrol),
         ca: Arc::clone(&keys.ca),
+        issuer: issuer.clone(),
         state,
         sign_in,
         alarms: alarms.clone(),
         metrics: Metrics::new(&registry),
         streams: Limit::new("event_streams", config.settings.http.streams),
+        plans: Limit::new("plans", config.settings.http.plans),
         refusals: Window::default(),
         document: std::sync::OnceLock::new(),
         settings: config.settings.http.clone(),
@@ -196,8 +205,11 @@ async fn build(config: Config, clock: Clock, rest: &Tasks) -> Result<Running, Er
     let draining = Arc::new(AtomicBool::new(false));
     let operational = listen::operational(&api, registry, &draining);
     let node_service = socket.local_addr();
-    let service = grpc::service(Arc::clone(&enrol), distribute.clone(), clock.clone());
+    let (admitting, tokens) = (Arc::clone(&enrol), issuer.clone());
+    let service = grpc::service(admitting, distribute.clone(), tokens, clock.clone());
     let addresses = listen::open(&config, &tasks, api, operational, &clock).await?;
+    publisher.reached_at(&listen::url(&config, addresses.api));
+    issuer.keep(rest);
     socket.serve(service, &tasks.nodes);
     Ok(Running {
         addresses: listen::Addresses {

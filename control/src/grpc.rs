@@ -1,6 +1,6 @@
 //! The node service's rim: what nodes call, over TLS that asks for their certificates.
 //!
-//! Calls `enrol` and `distribute`; knows neither database nor topology. A certificate that has ended is let through the handshake, since
+//! Calls `enrol`, `distribute` and `issuer`; knows neither database nor topology. A certificate that has ended is let through the handshake, since
 //! it may be renewed; each call decides what it is worth. The service is a tower service of our own listener, whose deadlines leave a
 //! stream alone that beats.
 
@@ -21,6 +21,7 @@ use crate::{
     ca::{Ca, Signer},
     distribute::Distribute,
     enrol::Enrol,
+    issuer::Issuer,
 };
 
 mod connect;
@@ -28,6 +29,7 @@ mod enrol;
 mod status;
 #[cfg(test)]
 pub(crate) mod test_node;
+mod token;
 
 /// What a node may send in one message: a report of a node with very many rules.
 const MAX_RECEIVED: usize = 8 << 20;
@@ -58,11 +60,13 @@ fn trust(ca: &Arc<Ca>, clock: &Clock) -> tls::Trust {
 pub fn service(
     enrol: Arc<Enrol>,
     distribute: Distribute,
+    issuer: Issuer,
     clock: Clock,
 ) -> NodeServiceServer<Service> {
     NodeServiceServer::new(Service {
         enrol,
         distribute,
+        issuer,
         clock,
     })
     .max_decoding_message_size(MAX_RECEIVED)
@@ -74,6 +78,7 @@ pub fn service(
 pub struct Service {
     enrol: Arc<Enrol>,
     distribute: Distribute,
+    issuer: Issuer,
     clock: Clock,
 }
 
@@ -94,8 +99,11 @@ impl NodeService for Service {
             .map(Response::new)
     }
 
-    async fn token(&self, _request: Request<TokenRequest>) -> Result<Response<Tokens>, Status> {
-        Err(Status::unimplemented("no tokens are minted yet"))
+    async fn token(&self, request: Request<TokenRequest>) -> Result<Response<Tokens>, Status> {
+        let peer = peer(&request)?;
+        token::token(self, &peer, request.into_inner())
+            .await
+            .map(Response::new)
     }
 
     async fn connect(

@@ -25,6 +25,7 @@ use crate::{
     asking::Asking,
     ca::Ca,
     enrol::{Enrol, Window},
+    issuer::Issuer,
     metric::Metrics,
     publish::Publisher,
     sign_in::SignIn,
@@ -39,6 +40,7 @@ mod event;
 mod explain;
 mod keys;
 mod node;
+mod oidc;
 mod openapi;
 mod problem;
 mod pull;
@@ -69,6 +71,10 @@ pub struct Settings {
     pub poll: Duration,
     /// Streams of events at once.
     pub streams: usize,
+    /// Plans at once; others wait a little, then are told to come again.
+    pub plans: usize,
+    /// How long a plan waits for its turn.
+    pub plan_wait: Duration,
 }
 
 impl Default for Settings {
@@ -80,6 +86,8 @@ impl Default for Settings {
             heartbeat: Duration::from_secs(15),
             poll: Duration::from_millis(500),
             streams: 512,
+            plans: 2,
+            plan_wait: Duration::from_secs(10),
         }
     }
 }
@@ -90,12 +98,15 @@ pub(crate) struct Api {
     pub(crate) nodes: Arc<dyn Asking>,
     pub(crate) enrol: Arc<Enrol>,
     pub(crate) ca: Arc<Ca>,
+    pub(crate) issuer: Issuer,
     pub(crate) state: Arc<dyn State>,
     pub(crate) sign_in: SignIn,
     pub(crate) alarms: Alarms,
     pub(crate) metrics: Metrics,
     pub(crate) settings: Settings,
     pub(crate) streams: Limit,
+    /// Reading a topology takes memory and a processor.
+    pub(crate) plans: Limit,
     /// Refused changes in the audit log.
     pub(crate) refusals: Window,
     /// The OpenAPI document, made when it is first asked for.

@@ -4,6 +4,7 @@
 //! - [`publish`]: every change of the topology, recalls and revocations becomes the next generation or nothing.
 //! - [`sign_in`]: the admin token, accounts, sessions.
 //! - [`seal`], [`ca`], [`enrol`]: keys at rest, the mesh's certificates, who is a node.
+//! - [`signing_key`], [`issuer`]: keys of the issuer, and tokens for rules by them.
 //! - [`distribute`], [`report`], `history`, [`ask`]: streams of nodes, what they say, what they are asked.
 //! - [`status`], [`explain`], [`doctor`], [`recall`]: what is known of the nodes and what they answer, joined; [`asking`] is the seam to them.
 //! - [`grpc`]: the node service's rim; `http`: the API's, made of one route table.
@@ -23,12 +24,14 @@ pub mod fixed;
 pub mod grpc;
 mod history;
 pub mod http;
+pub mod issuer;
 pub mod metric;
 pub mod publish;
 pub mod recall;
 pub mod report;
 pub mod seal;
 pub mod sign_in;
+pub mod signing_key;
 pub mod state;
 pub mod status;
 #[cfg(test)]

@@ -5,7 +5,10 @@
 //! the generation that the change is meant for. What others publish is followed by the state's news. Generations never go back: a
 //! database that was restored from a backup under a running control plane is refused. Source: `spec/control-plane.md`.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 use runtime::{Clock, Tasks};
 use serde_json::Value;
@@ -18,9 +21,16 @@ use wire::{
     name::NodeName,
 };
 
-use crate::state::{self, State};
+use crate::{
+    signing_key::SigningKeys,
+    state::{self, State},
+};
+
+/// Where an API listens unless somebody says otherwise.
+const DEFAULT_ADDRESS: &str = "http://127.0.0.1:7080";
 
 mod apply;
+mod believed;
 mod beside;
 mod carry;
 mod current;
@@ -28,7 +38,9 @@ mod draft;
 mod resource;
 #[cfg(test)]
 mod tests;
+mod withdraw;
 
+pub use believed::declared as issuer_declared;
 pub use current::{Current, Slice};
 
 /// The desired state of the mesh, and the one way to change it. Clones share it.
@@ -41,6 +53,10 @@ struct Inner {
     tasks: Tasks,
     current: watch::Sender<Arc<Current>>,
     generation: watch::Sender<Generation>,
+    /// The issuer's; without them grants are nobody's business.
+    keys: Option<Arc<SigningKeys>>,
+    /// The API's own address as a URL, once it is bound.
+    own: OnceLock<String>,
     /// Changes of this process wait here for each other, so that only other processes can be faster.
     turn: Mutex<()>,
 }
@@ -99,12 +115,36 @@ impl Publisher {
     /// # Errors
     /// When the store cannot be read, or holds a document that is not valid (any more).
     pub async fn build(state: Arc<dyn State>, clock: Clock, tasks: &Tasks) -> Result<Self, Error> {
+        Self::start(state, None, clock, tasks).await
+    }
+
+    /// The same, and every generation carries the public keys of `keys`.
+    ///
+    /// # Errors
+    /// As `build`.
+    pub async fn issuing(
+        state: Arc<dyn State>,
+        keys: Arc<SigningKeys>,
+        clock: Clock,
+        tasks: &Tasks,
+    ) -> Result<Self, Error> {
+        Self::start(state, Some(keys), clock, tasks).await
+    }
+
+    async fn start(
+        state: Arc<dyn State>,
+        keys: Option<Arc<SigningKeys>>,
+        clock: Clock,
+        tasks: &Tasks,
+    ) -> Result<Self, Error> {
         let publisher = Self(Arc::new(Inner {
             state,
             clock,
             tasks: tasks.clone(),
             current: watch::Sender::new(Arc::new(Current::nothing())),
             generation: watch::Sender::new(Generation(0)),
+            keys,
+            own: OnceLock::new(),
             turn: Mutex::new(()),
         }));
         let news = publisher.0.state.news();
@@ -309,6 +349,29 @@ impl Publisher {
     pub async fn recover(&self, above: Generation, who: &str) -> Result<Generation, Error> {
         self.change(who, None, move |current, stamp| {
             beside::recover(current, above, stamp)
+        })
+        .await
+    }
+
+    /// Says once where the API is reached, for topologies that name no issuer.
+    pub fn reached_at(&self, url: &str) {
+        let _ = self.0.own.set(url.to_owned());
+    }
+
+    /// Where the API is reached when the topology does not say it.
+    #[must_use]
+    pub fn own_address(&self) -> &str {
+        self.0.own.get().map_or(DEFAULT_ADDRESS, String::as_str)
+    }
+
+    /// Publishes what grants are believed by, where it is not what it should be: after a rotation, in a store of an earlier release.
+    /// Nothing happens before the first apply, which carries it. Returns the generation in force.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn publish_keys(&self, who: &str) -> Result<Generation, Error> {
+        self.change(who, None, move |current, stamp| {
+            Ok(believed::publish(current, stamp))
         })
         .await
     }

@@ -14,7 +14,7 @@ use wire::{
     api::{audit, event, mesh::HistoryPoint},
     digest::Digest,
     generation::Generation,
-    name::NodeName,
+    name::{NodeName, RuleName},
     time::WallTime,
 };
 
@@ -41,6 +41,20 @@ pub struct Desired {
     pub recalls: BTreeMap<Digest, Recall>,
     /// Certificates of these nodes that began before the time (milliseconds) are worth nothing.
     pub revoked: BTreeMap<NodeName, WallTime>,
+    /// What nodes believe rule grants by; nothing in generations of earlier releases.
+    pub grants: Grants,
+}
+
+/// What nodes believe rule grants by.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Grants {
+    /// The `iss` of every grant.
+    pub issuer: String,
+    /// The public keys by id: P-256, the uncompressed point in base64url without padding.
+    pub keys: BTreeMap<String, String>,
+    /// By upstream node and rule: grants that were made before the time (milliseconds) are worth nothing there.
+    pub withdrawn: BTreeMap<NodeName, BTreeMap<RuleName, WallTime>>,
 }
 
 /// Why a digest is refused.

@@ -14,9 +14,11 @@ use crate::{
     distribute::{self, Distribute, Rhythm},
     enrol::Enrol,
     grpc,
+    issuer::Issuer,
     publish::Publisher,
     seal::Seal,
     sign_in::oidc,
+    signing_key::SigningKeys,
     state::{State, memory::Memory},
 };
 
@@ -83,9 +85,18 @@ impl Control {
         .await
         .unwrap();
         let ca = Arc::new(ca);
-        let publisher = Publisher::build(Arc::clone(&state), clock.clone(), &tasks)
-            .await
-            .unwrap();
+        let keys = SigningKeys::open(
+            Arc::clone(&state),
+            Arc::clone(&seal),
+            clock.clone(),
+            Duration::from_secs(86_400),
+            &tasks,
+        );
+        let keys = Arc::new(keys.await.unwrap());
+        let publishing =
+            Publisher::issuing(Arc::clone(&state), Arc::clone(&keys), clock.clone(), &tasks);
+        let publisher = publishing.await.unwrap();
+        let issuer = Issuer::new(publisher.clone(), keys, clock.clone(), tasks.clone());
         let signer =
             Arc::new(Signer::new(Arc::clone(&ca), None, WallTime(clock.wall_ms())).unwrap());
         // Its deadlines are the machine's, so that a test may move the other clock.
@@ -111,7 +122,12 @@ impl Control {
         };
         let distribute = config.build(clock.clone(), &tasks).await.unwrap();
         bound.serve(
-            grpc::service(Arc::clone(&enrol), distribute.clone(), clock.clone()),
+            grpc::service(
+                Arc::clone(&enrol),
+                distribute.clone(),
+                issuer,
+                clock.clone(),
+            ),
             &tasks,
         );
         Self {

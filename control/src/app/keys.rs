@@ -3,7 +3,7 @@
 use std::{fs, io, os::unix::fs::DirBuilderExt, path::Path, sync::Arc};
 
 use aws_lc_rs::rand;
-use runtime::{Clock, Secret, file::Real};
+use runtime::{Clock, Secret, Tasks, file::Real};
 use wire::time::WallTime;
 
 use super::{Error, state::DIRECTORY};
@@ -12,6 +12,7 @@ use crate::{
     config::Config,
     publish::Publisher,
     seal::Seal,
+    signing_key::SigningKeys,
     state::{self, State},
 };
 
@@ -24,6 +25,7 @@ const ATTEMPTS: usize = 8;
 
 pub(super) struct Keys {
     pub(super) ca: Arc<Ca>,
+    pub(super) signing: Arc<SigningKeys>,
     pub(super) session: Secret<Vec<u8>>,
 }
 
@@ -32,14 +34,19 @@ pub(super) async fn open(
     config: &Config,
     state: &Arc<dyn State>,
     clock: &Clock,
+    tasks: &Tasks,
 ) -> Result<Keys, Error> {
     let own = config.data_dir.join(DIRECTORY).join(SEAL);
     let path = config.seal_key.as_deref().unwrap_or(&own);
     let seal = Arc::new(Seal::open(&Real, path)?);
     let session = session(&**state, &seal).await?;
+    let overlap = config.settings.ca.overlap;
+    let (stored, sealed) = (Arc::clone(state), Arc::clone(&seal));
+    let signing = SigningKeys::open(stored, sealed, clock.clone(), overlap, tasks).await?;
     let ca = Ca::open(Arc::clone(state), seal, clock.clone(), config.settings.ca).await?;
     Ok(Keys {
         ca: Arc::new(ca),
+        signing: Arc::new(signing),
         session,
     })
 }

@@ -86,6 +86,19 @@ pub(super) async fn open(
     Ok(addresses)
 }
 
+/// Where the API is reached on this machine.
+pub(super) fn url(config: &Config, mut bound: SocketAddr) -> String {
+    if bound.ip().is_unspecified() {
+        bound.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+    let scheme = if config.tls.is_some() {
+        "https"
+    } else {
+        "http"
+    };
+    format!("{scheme}://{bound}")
+}
+
 async fn bind(config: listener::Config) -> Result<listener::Bound, Error> {
     let address = config.addr;
     let bound = listener::bind(config).await;

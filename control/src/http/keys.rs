@@ -14,15 +14,22 @@ use wire::{
 };
 
 use super::{Api, call::Call, json};
+use crate::{ca, signing_key};
 
-/// A new CA.
+/// New keys.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Rotated {
-    /// When it begins to sign; it is believed from now on.
+    /// When they begin to sign; they are believed and published from now on.
     #[serde(with = "rfc3339")]
     #[schemars(with = "schema::Time")]
     signs_from: WallTime,
+    /// The id of the new key of rule grants; left out where the last one does not sign yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grant_key: Option<String>,
+    /// The id of the new key of federation tokens; left out where the last one does not sign yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    federation_key: Option<String>,
 }
 
 /// Of certificates as text.
@@ -34,10 +41,29 @@ pub(super) async fn authorities(api: Arc<Api>, _: Call) -> Result<Response, Prob
     Ok(([(header::CONTENT_TYPE, PEM)], pem).into_response())
 }
 
-/// `POST /api/v1/keys:rotate`
+/// `POST /api/v1/keys:rotate`: the CA and the issuer's keys. One of them may be new already, when a rotation broke off between them.
 pub(super) async fn rotate(api: Arc<Api>, call: Call) -> Result<Response, Problem> {
-    let signs_from = api.ca.rotate(&call.caller.who).await?;
-    Ok(json(200, &Rotated { signs_from }))
+    let who = &call.caller.who;
+    let authority = match api.ca.rotate(who).await {
+        Err(error) if !matches!(error, ca::Error::Rotating(_)) => return Err(error.into()),
+        rotated => rotated,
+    };
+    let issuer = api.issuer.rotate(who).await;
+    let rotated = match (authority, issuer) {
+        (authority, Ok(keys)) => Rotated {
+            signs_from: authority.map_or(keys.signs_from, |from| from.max(keys.signs_from)),
+            grant_key: Some(keys.grant),
+            federation_key: Some(keys.federation),
+        },
+        (Ok(signs_from), Err(signing_key::Error::Rotating(_))) => Rotated {
+            signs_from,
+            grant_key: None,
+            federation_key: None,
+        },
+        (Err(rotating), Err(signing_key::Error::Rotating(_))) => return Err(rotating.into()),
+        (_, Err(error)) => return Err(error.into()),
+    };
+    Ok(json(200, &rotated))
 }
 
 /// `POST /api/v1/recover`

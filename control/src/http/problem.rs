@@ -16,11 +16,14 @@ use wire::api::problem::{DocumentProblem, Problem};
 use crate::{
     ask, ca, enrol, publish,
     sign_in::{self, device, oidc},
-    state,
+    signing_key, state,
 };
 
 /// How long a client should wait when the store cannot be used, in seconds.
 const STORE_RETRY: u64 = 5;
+
+/// How many problems of a topology are listed: nobody reads more, and each has its piece of the file.
+const MOST: usize = 200;
 
 impl From<publish::Error> for Problem {
     fn from(error: publish::Error) -> Self {
@@ -147,6 +150,24 @@ impl From<enrol::Error> for Problem {
     }
 }
 
+impl From<signing_key::Error> for Problem {
+    fn from(error: signing_key::Error) -> Self {
+        use signing_key::Error as E;
+        match error {
+            E::State(error) => error.into(),
+            E::Rotating(_) | E::Contended => Self::new(409, "conflict", error.to_string()),
+            E::Seal(_) | E::Damaged | E::Crypto => {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "the issuer's keys cannot be used"
+                );
+                let text = "the issuer's keys cannot be used; the log says why";
+                Self::new(500, "internal", text)
+            }
+        }
+    }
+}
+
 impl From<ca::Error> for Problem {
     fn from(error: ca::Error) -> Self {
         match error {
@@ -177,7 +198,17 @@ fn invalid(text: &str, found: &[Found]) -> Problem {
     if let (Some(first), 1) = (first, found.iter().filter(|p| p.is_error()).count()) {
         problem.detail.clone_from(&first.message);
     }
-    problem.problems = found.iter().map(document).collect();
+    // Errors first: what is wrong must not be hidden by what is unwise.
+    let (errors, warnings): (Vec<_>, Vec<_>) = found.iter().partition(|p| p.is_error());
+    let all = errors.into_iter().chain(warnings);
+    problem.problems = all.take(MOST).map(document).collect();
+    if found.len() > MOST {
+        let rest = found.len() - MOST;
+        problem.detail = format!(
+            "{}; the first {MOST} are listed, {rest} more are not",
+            problem.detail
+        );
+    }
     problem
 }
 

@@ -54,7 +54,9 @@ impl Line {
     /// Writes the line and what every answer has.
     pub(super) fn end(self, api: &Api, path: &str, mut response: Response) -> Response {
         let headers = response.headers_mut();
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        // Nothing is kept but what says so itself: what anybody may read.
+        let kept = headers.entry(header::CACHE_CONTROL);
+        kept.or_insert(HeaderValue::from_static("no-store"));
         headers.insert(
             header::X_CONTENT_TYPE_OPTIONS,
             HeaderValue::from_static("nosniff"),

@@ -54,7 +54,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
 }
 
 fn mesh() -> Vec<Endpoint> {
-    use super::{explain, keys, openapi, sign_in, status, topology};
+    use super::{explain, keys, oidc, openapi, sign_in, status, topology};
     vec![
         Endpoint::new(
             Method::GET,
@@ -73,6 +73,22 @@ fn mesh() -> Vec<Endpoint> {
             openapi::show,
         )
         .gives::<Value>(200, "OpenAPI 3.1."),
+        Endpoint::new(
+            Method::GET,
+            "/.well-known/openid-configuration",
+            Needs::Nothing,
+            "The issuer of federation tokens, as OpenID Connect discovery has it",
+            oidc::discovery,
+        )
+        .gives::<Value>(200, "The discovery document; may be kept for an hour."),
+        Endpoint::new(
+            Method::GET,
+            "/keys",
+            Needs::Nothing,
+            "The public keys of federation tokens",
+            oidc::keys,
+        )
+        .gives::<Value>(200, "A JSON Web Key Set; may be kept for an hour."),
         Endpoint::new(
             Method::POST,
             "/api/v1/sign-in",
@@ -212,10 +228,10 @@ fn mesh() -> Vec<Endpoint> {
             Method::POST,
             "/api/v1/keys:rotate",
             CHANGE,
-            "Make a new mesh CA, which signs after an overlap",
+            "Make a new mesh CA and new keys of the issuer, which sign after an overlap",
             keys::rotate,
         )
-        .gives::<keys::Rotated>(200, "When it begins to sign."),
+        .gives::<keys::Rotated>(200, "When they begin to sign."),
     ]
 }
 

@@ -21,6 +21,7 @@ use crate::{
     ca, publish,
     seal::Seal,
     sign_in::oidc,
+    signing_key::SigningKeys,
     state::memory::Memory,
 };
 
@@ -118,10 +119,14 @@ pub(super) async fn rig() -> Rig {
 pub(super) async fn empty() -> Rig {
     let (clock, tasks) = (Clock::manual(1_700_000_000_000), Tasks::new("test"));
     let state: Arc<dyn State> = Arc::new(Memory::new(clock.clone()));
-    let publisher = Publisher::build(Arc::clone(&state), clock.clone(), &tasks)
-        .await
-        .unwrap();
     let seal = Arc::new(Seal::generate().unwrap());
+    let day = Duration::from_secs(86_400);
+    let (stored, sealed) = (Arc::clone(&state), Arc::clone(&seal));
+    let keys = SigningKeys::open(stored, sealed, clock.clone(), day, &tasks);
+    let keys = Arc::new(keys.await.unwrap());
+    let (stored, signing) = (Arc::clone(&state), Arc::clone(&keys));
+    let publisher = Publisher::issuing(stored, signing, clock.clone(), &tasks);
+    let publisher = publisher.await.unwrap();
     let ca = Ca::open(
         Arc::clone(&state),
         seal,
@@ -156,6 +161,8 @@ pub(super) async fn empty() -> Rig {
         metrics: Metrics::new(&Registry::new()),
         settings: Settings::default(),
         streams: Limit::new("event_streams", 4),
+        plans: Limit::new("plans", 1),
+        issuer: Issuer::new(publisher.clone(), keys, clock.clone(), tasks.clone()),
         refusals: Window::default(),
         document: OnceLock::new(),
         clock: clock.clone(),

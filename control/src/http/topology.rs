@@ -36,10 +36,16 @@ pub(super) async fn show(api: Arc<Api>, call: Call) -> Result<Response, Problem>
 /// `POST /api/v1/topology:plan`
 pub(super) async fn plan(api: Arc<Api>, call: Call) -> Result<Response, Problem> {
     let apply = read(&call)?;
+    let turn = api
+        .clock
+        .timeout(api.settings.plan_wait, api.plans.acquire());
+    let permit = turn.await.map_err(|_| busy())?;
     let publisher = api.publisher.clone();
-    let planned = api
-        .tasks
-        .spawn_blocking("plan", move || publisher.plan(&apply));
+    let planned = api.tasks.spawn_blocking("plan", move || {
+        // Held to the end of the work, also when whoever asked went away.
+        let _permit = permit;
+        publisher.plan(&apply)
+    });
     let planned = planned
         .await
         .map_err(|_| Problem::new(503, "ending", "the control plane is ending"))?;
@@ -57,6 +63,11 @@ pub(super) async fn apply(api: Arc<Api>, call: Call) -> Result<Response, Problem
         .await?;
     let generation = applied.generation;
     Ok(tagged(json(200, &applied), generation))
+}
+
+fn busy() -> Problem {
+    let text = "too many topologies are being looked at: try again in a moment";
+    Problem::new(503, "busy", text)
 }
 
 fn read(call: &Call) -> Result<Apply, Problem> {

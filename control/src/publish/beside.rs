@@ -8,6 +8,7 @@ use wire::{digest::Digest, generation::Generation, name::NodeName};
 use super::{
     Current, Error,
     draft::{Draft, Next, Stamp},
+    withdraw,
 };
 use crate::state::{NewEntry, Recall};
 
@@ -75,6 +76,7 @@ pub(super) fn lift(
 
 pub(super) fn revoke(current: &Current, node: &NodeName, stamp: &Stamp) -> Draft<Generation> {
     let before = current.published.desired.revoked.get(node);
+    let topology = current.topology.clone();
     let entry = NewEntry {
         before: before.map(|at| json!({"revoked": at.to_string()})),
         after: Some(json!({"revoked": stamp.at.to_string()})),
@@ -84,6 +86,8 @@ pub(super) fn revoke(current: &Current, node: &NodeName, stamp: &Stamp) -> Draft
         let oldest = stamp.at.minus(KEEP_REVOKED);
         desired.revoked.retain(|_, since| *since >= oldest);
         desired.revoked.insert(node.clone(), stamp.at);
+        let withdrawn = &mut desired.grants.withdrawn;
+        withdraw::node(withdrawn, topology.as_deref(), node, stamp.at);
     });
     published(current, entry)
 }

@@ -7,9 +7,13 @@ use wire::{generation::Generation, time::WallTime};
 
 use super::{
     Current, Error, Publisher,
+    believed::Believed,
     draft::{Draft, Stamp},
 };
-use crate::state::{self, Publish};
+use crate::{
+    signing_key,
+    state::{self, Publish},
+};
 
 /// How often a change is tried again because another control plane was faster.
 const ATTEMPTS: usize = 32;
@@ -22,6 +26,7 @@ impl Publisher {
             who: who.to_owned(),
             at: WallTime(self.0.clock.wall_ms()),
             generation: Generation(current.generation().0 + 1),
+            believed: Arc::default(),
         }
     }
 
@@ -36,7 +41,10 @@ impl Publisher {
         let draft = Arc::new(draft);
         for _ in 0..ATTEMPTS {
             let current = self.expected(expected).await?;
-            let stamp = self.stamp(who, &current);
+            let stamp = Stamp {
+                believed: Arc::new(self.believed().await?),
+                ..self.stamp(who, &current)
+            };
             let drafted = {
                 let (draft, current) = (Arc::clone(&draft), Arc::clone(&current));
                 let stamp = stamp.clone();
@@ -69,6 +77,25 @@ impl Publisher {
         }
         let reason = "other control planes publish all the time";
         Err(state::Error::Unavailable(reason.to_owned()).into())
+    }
+
+    /// What grants are to be believed by, as the store has it now: another control plane may have rotated.
+    async fn believed(&self) -> Result<Believed, Error> {
+        let Some(keys) = &self.0.keys else {
+            return Ok(Believed::default());
+        };
+        match keys.refresh().await {
+            Err(signing_key::Error::State(error)) => return Err(error.into()),
+            Err(error) => tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the issuer's keys cannot be read; those known stay"
+            ),
+            Ok(()) => {}
+        }
+        Ok(Believed {
+            keys: Some(keys.points()),
+            own: self.own_address().to_owned(),
+        })
     }
 
     /// What is in force, which is `expected` when something is.

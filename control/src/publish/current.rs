@@ -1,6 +1,6 @@
 //! What is in force: a generation, what its document says and means, and what each node needs of it.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use topology::{document::Document, model, model::Topology, slice::Beside};
 use wire::{generation::Generation, name::NodeName, time::WallTime};
@@ -81,7 +81,7 @@ impl Current {
         let beside = Beside {
             recalls: recalls.collect(),
             revoked: published.desired.revoked.clone(),
-            grants: None,
+            grants: grants(&published.desired.grants),
         };
         Self {
             beside: Arc::new(beside),
@@ -101,7 +101,10 @@ impl Current {
     #[must_use]
     pub fn slice(&self, node: &NodeName) -> Option<Slice> {
         let topology = self.topology.as_ref()?;
-        let document = topology::slice::slice_with(topology, node, &self.beside)?;
+        let document = match self.withdrawn(node) {
+            None => topology::slice::slice_with(topology, node, &self.beside)?,
+            Some(beside) => topology::slice::slice_with(topology, node, &beside)?,
+        };
         let document = document
             .to_yaml()
             .expect("a document of plain values is always text");
@@ -111,4 +114,28 @@ impl Current {
             document,
         })
     }
+
+    /// What was decided beside it for this node, when grants for its repositories were withdrawn: nobody else is told of those.
+    fn withdrawn(&self, node: &NodeName) -> Option<Beside> {
+        let grants = &self.published.desired.grants;
+        let withdrawn = grants.withdrawn.get(node)?.clone();
+        let believed = self.beside.grants.clone()?;
+        Some(Beside {
+            grants: Some(model::Grants {
+                withdrawn,
+                ..believed
+            }),
+            ..Beside::clone(&self.beside)
+        })
+    }
+}
+
+/// What every node believes grants by; none before the issuer's keys were published.
+fn grants(published: &state::Grants) -> Option<model::Grants> {
+    let known = !published.keys.is_empty();
+    known.then(|| model::Grants {
+        issuer: published.issuer.clone(),
+        keys: published.keys.clone(),
+        withdrawn: BTreeMap::new(),
+    })
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use topology::{document::Document, model::Topology};
 use wire::{generation::Generation, time::WallTime};
 
-use super::Current;
+use super::{Current, believed::Believed, withdraw};
 use crate::state::{Desired, NewEntry, Published};
 
 /// Who makes the change, when, and the number that it will have.
@@ -14,6 +14,8 @@ pub(super) struct Stamp {
     pub(super) who: String,
     pub(super) at: WallTime,
     pub(super) generation: Generation,
+    /// What grants are to be believed by from then on.
+    pub(super) believed: Arc<Believed>,
 }
 
 /// What a change comes to.
@@ -52,7 +54,10 @@ impl Stamp {
         }
     }
 
-    fn published(&self, desired: Desired) -> Published {
+    fn published(&self, mut desired: Desired, topology: Option<&Topology>) -> Published {
+        if let Some(topology) = topology {
+            self.believed.write(&mut desired.grants, topology);
+        }
         Published {
             generation: self.generation,
             at: self.at,
@@ -69,12 +74,14 @@ impl Stamp {
         document: Document,
         topology: Topology,
     ) -> Current {
-        let desired = Desired {
+        let mut desired = Desired {
             document: text,
             ..before.published.desired.clone()
         };
-        let (document, topology) = (Arc::new(document), Some(Arc::new(topology)));
-        Current::of(self.published(desired), document, topology)
+        let old = before.topology.as_deref();
+        withdraw::change(&mut desired.grants.withdrawn, old, &topology, self.at);
+        let published = self.published(desired, Some(&topology));
+        Current::of(published, Arc::new(document), Some(Arc::new(topology)))
     }
 
     /// The same topology, and something else beside it.
@@ -82,7 +89,7 @@ impl Stamp {
         let mut desired = before.published.desired.clone();
         change(&mut desired);
         Current::of(
-            self.published(desired),
+            self.published(desired, before.topology.as_deref()),
             Arc::clone(&before.document),
             before.topology.clone(),
         )

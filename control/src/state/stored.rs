@@ -108,4 +108,15 @@ mod tests {
             assert!(matches!(cut, Err(Error::Damaged(_))), "{length}");
         }
     }
+
+    #[test]
+    fn a_generation_of_an_earlier_release_says_nothing_of_grants() {
+        let old =
+            br#"{"at":1,"by":"me","desired":{"document":"mesh: m\n","recalls":{},"revoked":{}}}"#;
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(old).unwrap();
+        let read = unpack(3, &encoder.finish().unwrap()).unwrap();
+        assert_eq!(read.desired.grants, super::super::Grants::default());
+        assert_eq!(read.desired.document, "mesh: m\n");
+    }
 }

@@ -183,10 +183,10 @@ fn no_forged_token_verifies() {
 fn keys_kept_elsewhere_sign_and_show_their_public_points() {
     let (old, new) = (Keys::new_secret().unwrap(), Keys::new_secret().unwrap());
     let keys = Keys::of(&[new.clone(), old.clone()]).unwrap();
-    let token = keys.sign("a+jwt", &serde_json::json!({})).unwrap();
+    let token = keys.sign("a+jwt", &json!({})).unwrap();
     let again = Keys::of(&[old, new]).unwrap();
     let read: Value = again.verify("a+jwt", token.expose()).unwrap();
-    assert_eq!(read, serde_json::json!({}));
+    assert_eq!(read, json!({}));
     assert_eq!(keys.points(), again.points());
     assert_eq!(keys.points().len(), 2);
     assert!(keys.points().contains_key(keys.kid()));

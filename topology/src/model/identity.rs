@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use wire::name::NodeName;
+use wire::{name::NodeName, pattern::Pattern};
+
+use super::rule::{Source, UpstreamRef};
 
 /// An identity and the nodes it is attached to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +15,25 @@ pub struct Identity {
     pub on: BTreeSet<NodeName>,
     /// Patterns of sources (`HOST/REPO`, `node://NODE/REPO`, each perhaps ending in `*`) that it may be presented for; empty for any of its kind.
     pub sources: Vec<String>,
+}
+
+impl Identity {
+    /// Whether it may be presented for `source`.
+    #[must_use]
+    pub fn covers(&self, source: &Source) -> bool {
+        let own = match &source.upstream {
+            UpstreamRef::Node(node) => format!("node://{node}/"),
+            UpstreamRef::Host(host) => format!("{host}/"),
+        };
+        let covers = |pattern: &String| {
+            let pattern = pattern.strip_prefix(&own);
+            pattern
+                .and_then(|rest| rest.parse::<Pattern>().ok())
+                .is_some_and(|pattern| pattern.contains(&source.repositories))
+        };
+        let all = |pattern: &String| pattern == "*";
+        self.sources.is_empty() || self.sources.iter().any(|p| all(p) || covers(p))
+    }
 }
 
 /// The three kinds.

@@ -39,6 +39,14 @@ pub struct Node {
     pub webhooks: Vec<Webhook>,
 }
 
+impl Node {
+    /// Where mesh peers reach it.
+    #[must_use]
+    pub fn for_peers(&self) -> &Endpoint {
+        self.peer_endpoint.as_ref().unwrap_or(&self.endpoint)
+    }
+}
+
 /// An `http` or `https` URL without a path.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Endpoint {

@@ -2,10 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use wire::{
-    name::{IdentityName, NodeName},
-    pattern::Pattern,
-};
+use wire::name::{IdentityName, NodeName};
 
 use super::{
     Mesh, Scope,
@@ -159,15 +156,7 @@ fn identity_source(
         return;
     };
     let source = &instance.source;
-    let covers = |pattern: &String| {
-        let own = format!("{}/", prefix(&source.upstream));
-        pattern == "*"
-            || pattern
-                .strip_prefix(&own)
-                .and_then(|rest| rest.parse::<Pattern>().ok())
-                .is_some_and(|pattern| pattern.contains(&source.repositories))
-    };
-    if identity.sources.is_empty() || identity.sources.iter().any(covers) {
+    if identity.covers(source) {
         return;
     }
     let message = format!("`{name}` may not be presented for {source}");
@@ -179,13 +168,6 @@ fn identity_source(
             ),
         ),
     );
-}
-
-fn prefix(upstream: &UpstreamRef) -> String {
-    match upstream {
-        UpstreamRef::Node(node) => format!("node://{node}"),
-        UpstreamRef::Host(host) => host.clone(),
-    }
 }
 
 fn plaintext(

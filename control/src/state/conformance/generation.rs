@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use wire::{generation::Generation, time::WallTime};
 
 use super::{NOW, entry, publish};
-use crate::state::{Error, Part, Recall, State};
+use crate::state::{Error, Grants, Part, Recall, State};
 
 pub(super) async fn a_generation_is_published_with_its_audit(state: &dyn State) {
     assert_eq!(state.newest().await.unwrap(), None);
@@ -98,6 +98,15 @@ pub(super) async fn a_document_comes_back_as_it_was(state: &dyn State) {
     whole.desired.recalls.insert(digest, recall);
     let name = "dev".parse().unwrap();
     whole.desired.revoked.insert(name, WallTime(NOW - 1));
+    whole.desired.grants = Grants {
+        issuer: "https://control.example".to_owned(),
+        keys: [("kid".to_owned(), "BHdX".to_owned())].into(),
+        withdrawn: [(
+            "dev".parse().unwrap(),
+            [("promote".parse().unwrap(), WallTime(NOW + 1_000))].into(),
+        )]
+        .into(),
+    };
     let desired = whole.desired.clone();
     state.publish(whole).await.unwrap();
     assert_eq!(state.newest().await.unwrap().unwrap().desired, desired);

@@ -1,0 +1,330 @@
+//! Which grants a change makes wrong: pure, (old topology, new topology, now) -> when grants for which rules count no longer, by upstream.
+//!
+//! A grant stays right while its rule on its node speaks for the same identity towards the same repositories of the same upstream. What
+//! surprises: the time is a little ahead of now, and grants made meanwhile are dated by it. A control plane goes on minting by the old
+//! topology while a new one is checked and travels, and clocks differ; those grants must fall too. Verifiers forgive a minute.
+//! Another node's grants for a rule of the same name fall with it, and are asked for again.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use identity::authenticate::grant;
+use topology::model::{
+    Topology,
+    identity::IdentityKind,
+    node::Node,
+    rule::{Authentication, Rule, UpstreamRef},
+};
+use wire::{
+    name::{IdentityName, NodeName, RuleName},
+    pattern::Pattern,
+    time::WallTime,
+};
+
+/// By upstream node and rule: since when.
+pub(super) type Withdrawn = BTreeMap<NodeName, BTreeMap<RuleName, WallTime>>;
+
+/// How far ahead of now grants are withdrawn: longer than a generation takes to be in force everywhere.
+const AHEAD: Duration = Duration::from_secs(10);
+/// How long after its time an entry is about no grant any more.
+const KEEP: Duration = Duration::from_secs(3_600 + grant::LIFE.as_secs());
+
+/// What a grant for one rule on one node says, beside times.
+#[derive(Debug, PartialEq, Eq)]
+struct Said<'a> {
+    upstream: &'a NodeName,
+    login_server: String,
+    identity: &'a IdentityName,
+    repositories: &'a Pattern,
+    bound: bool,
+}
+
+/// Withdraws what `new` makes wrong of what was minted by `old`, and forgets what concerns no grant any more.
+pub(super) fn change(
+    withdrawn: &mut Withdrawn,
+    old: Option<&Topology>,
+    new: &Topology,
+    now: WallTime,
+) {
+    forget(withdrawn, now);
+    let Some(old) = old else { return };
+    let after: BTreeMap<_, _> = said(new, |_| true).collect();
+    for (of, before) in said(old, |_| true) {
+        if after.get(&of) != Some(&before) {
+            withdraw(withdrawn, before.upstream, of.1, now);
+        }
+    }
+}
+
+/// Withdraws every grant for rules on `node`.
+pub(super) fn node(
+    withdrawn: &mut Withdrawn,
+    topology: Option<&Topology>,
+    node: &NodeName,
+    now: WallTime,
+) {
+    forget(withdrawn, now);
+    let Some(topology) = topology else { return };
+    for ((_, rule), said) in said(topology, |own| own.name == *node) {
+        withdraw(withdrawn, said.upstream, rule, now);
+    }
+}
+
+fn withdraw(withdrawn: &mut Withdrawn, upstream: &NodeName, rule: &RuleName, now: WallTime) {
+    let rules = withdrawn.entry(upstream.clone()).or_default();
+    rules.insert(rule.clone(), since(now));
+}
+
+/// Rounded up, because grants are dated in whole seconds.
+fn since(now: WallTime) -> WallTime {
+    let at = now.plus(AHEAD);
+    let begun = i64::from(at.0.rem_euclid(1_000) > 0);
+    WallTime(
+        at.0.div_euclid(1_000)
+            .saturating_add(begun)
+            .saturating_mul(1_000),
+    )
+}
+
+fn forget(withdrawn: &mut Withdrawn, now: WallTime) {
+    for rules in withdrawn.values_mut() {
+        rules.retain(|_, at| at.plus(KEEP) > now);
+    }
+    withdrawn.retain(|_, rules| !rules.is_empty());
+}
+
+type Of<'a> = (&'a NodeName, &'a RuleName);
+
+/// What may be granted by a topology.
+fn said<'a>(
+    topology: &'a Topology,
+    on: impl Fn(&Node) -> bool,
+) -> impl Iterator<Item = (Of<'a>, Said<'a>)> {
+    let nodes = topology.nodes.values().filter(move |node| on(node));
+    nodes.flat_map(move |node| {
+        let rules = node.rules.iter();
+        rules.filter_map(move |rule| Some(((&node.name, &rule.name), of(topology, node, rule)?)))
+    })
+}
+
+fn of<'a>(topology: &'a Topology, node: &Node, rule: &'a Rule) -> Option<Said<'a>> {
+    let (UpstreamRef::Node(upstream), Authentication::Identity(name)) =
+        (&rule.source.upstream, &rule.authentication)
+    else {
+        return None;
+    };
+    let identity = topology.identities.get(name)?;
+    let given = identity.kind == IdentityKind::Managed
+        && identity.on.contains(&node.name)
+        && identity.covers(&rule.source)
+        && rule.enabled;
+    let reached = topology.node(upstream).filter(|_| given)?;
+    Some(Said {
+        upstream,
+        login_server: reached.endpoint.login_server(),
+        identity: name,
+        repositories: &rule.source.repositories,
+        bound: reached.for_peers().secure,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    const NOW: WallTime = WallTime(1_800_000_000_001);
+
+    /// A mesh of a hub, a spare hub and two leaves, with one rule on both leaves.
+    fn mesh(changes: &[(&str, &str)]) -> Topology {
+        let mut text = r#"
+version: 1
+mesh: m
+nodes:
+  hub: {endpoint: "https://hub.example"}
+  spare: {endpoint: "https://spare.example"}
+  one: {endpoint: "https://one.example"}
+  two: {endpoint: "https://two.example"}
+identities:
+  reader: {kind: managed, on: [one, two]}
+  other: {kind: managed, on: [one, two]}
+rules:
+  promote: {on: [one, two], source: node://hub/team/api, target: api, identity: reader}
+  quay: {on: hub, source: quay.io/*, target: quay/*}
+access:
+  - {allow: repository-reader, to: "identity:reader", on: [hub, spare]}
+  - {allow: repository-reader, to: "identity:other", on: [hub, spare]}
+"#
+        .to_owned();
+        for (from, to) in changes {
+            assert!(text.contains(from), "{from}");
+            text = text.replace(from, to);
+        }
+        let loaded = topology::load(&[("t".to_owned(), text)]);
+        loaded
+            .unwrap_or_else(|problems| panic!("{problems:?}"))
+            .topology
+    }
+
+    #[test]
+    fn a_change_withdraws_the_grants_that_it_makes_wrong_and_no_others() {
+        let rule = "{on: [one, two], source: node://hub/team/api, target: api, identity: reader}";
+        let with = |from: &str, to: &str| rule.replace(from, to);
+        let one = |from: &str, to: &str| vec![(from.to_owned(), to.to_owned())];
+        let rule_with = |from, to| one(rule, &with(from, to));
+        // (what, changes, whether grants for `promote` at hub are withdrawn)
+        let cases = [
+            ("nothing", vec![], false),
+            (
+                "a label",
+                one(
+                    "\"https://one.example\"",
+                    "\"https://one.example\", labels: {a: b}",
+                ),
+                false,
+            ),
+            (
+                "its target",
+                rule_with("target: api", "target: api2"),
+                false,
+            ),
+            ("another rule", one("quay.io/*", "ghcr.io/*"), false),
+            (
+                "its identity attached to more",
+                one(
+                    "reader: {kind: managed, on: [",
+                    "reader: {kind: managed, on: [spare, ",
+                ),
+                false,
+            ),
+            (
+                "who else reads at the hub",
+                one(
+                    "to: \"identity:other\", on: [hub, spare]",
+                    "to: \"identity:other\", on: [spare]",
+                ),
+                false,
+            ),
+            (
+                "no rule of a node any more",
+                one(rule, "{on: [one, two], source: quay.io/api, target: api}"),
+                true,
+            ),
+            (
+                "one of its nodes",
+                rule_with("on: [one, two]", "on: two"),
+                true,
+            ),
+            ("its source", rule_with("team/api", "team/app"), true),
+            (
+                "its upstream",
+                rule_with("node://hub", "node://spare"),
+                true,
+            ),
+            (
+                "its identity",
+                rule_with("identity: reader", "identity: other"),
+                true,
+            ),
+            (
+                "its identity's kind",
+                one(
+                    "reader: {kind: managed,",
+                    "reader: {kind: federated, audience: x,",
+                ),
+                true,
+            ),
+            (
+                "it is off",
+                rule_with("identity: reader", "identity: reader, enabled: false"),
+                true,
+            ),
+            (
+                "where the hub is",
+                one("https://hub.example", "https://new.example"),
+                true,
+            ),
+        ];
+        let old = mesh(&[]);
+        for (what, changes, expected) in cases {
+            let changes: Vec<(&str, &str)> = (changes.iter())
+                .map(|(from, to)| (from.as_str(), to.as_str()))
+                .collect();
+            let mut withdrawn = Withdrawn::new();
+            change(&mut withdrawn, Some(&old), &mesh(&changes), NOW);
+            let (hub, promote) = ("hub".parse().unwrap(), "promote".parse().unwrap());
+            let since = WallTime(1_800_000_011_000);
+            let all = Withdrawn::from([(hub, BTreeMap::from([(promote, since)]))]);
+            let wanted = if expected { all } else { Withdrawn::new() };
+            assert_eq!(withdrawn, wanted, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_revoked_node_loses_its_grants_and_what_concerns_none_is_forgotten() {
+        let topology = mesh(&[]);
+        let mut withdrawn = Withdrawn::new();
+        node(
+            &mut withdrawn,
+            Some(&topology),
+            &"hub".parse().unwrap(),
+            NOW,
+        );
+        assert_eq!(withdrawn, Withdrawn::new(), "it asks nobody");
+        node(
+            &mut withdrawn,
+            Some(&topology),
+            &"two".parse().unwrap(),
+            NOW,
+        );
+        assert_eq!(withdrawn.len(), 1);
+        change(
+            &mut withdrawn,
+            Some(&topology),
+            &topology,
+            NOW.plus(grant::LIFE),
+        );
+        assert_eq!(withdrawn.len(), 1, "a grant made just before still lives");
+        change(
+            &mut withdrawn,
+            Some(&topology),
+            &topology,
+            NOW.plus(KEEP + AHEAD * 2),
+        );
+        assert_eq!(withdrawn, Withdrawn::new());
+        change(&mut withdrawn, None, &topology, NOW);
+        assert_eq!(
+            withdrawn,
+            Withdrawn::new(),
+            "nothing was minted before the first"
+        );
+    }
+
+    #[test]
+    fn times_are_rounded_up_to_whole_seconds() {
+        for (now, expected) in [(0, 10_000), (1, 11_000), (999, 11_000), (1_000, 11_000)] {
+            assert_eq!(since(WallTime(now)), WallTime(expected));
+        }
+    }
+
+    #[test]
+    fn ten_thousand_rules_are_compared_in_one_pass() {
+        let build = |source: &str| {
+            let mut topology = mesh(&[("team/api", source)]);
+            let one: NodeName = "one".parse().unwrap();
+            let one = topology.nodes.get_mut(&one).unwrap();
+            let rule = Rule::clone(&one.rules[0]);
+            let names = (0..10_000).map(|n| format!("r{n}").parse().unwrap());
+            let rules = names.map(|name| Rule {
+                name,
+                ..rule.clone()
+            });
+            one.rules = rules.map(Arc::new).collect();
+            topology
+        };
+        let (old, new) = (build("x/api"), build("y/api"));
+        let mut withdrawn = Withdrawn::new();
+        change(&mut withdrawn, Some(&old), &new, NOW);
+        assert_eq!(withdrawn.values().map(BTreeMap::len).sum::<usize>(), 10_001);
+    }
+}
