@@ -6,7 +6,10 @@
 //! and the token of an in-cluster issuer goes to the origins that the topology names, never where a document points. CA and token are
 //! read again each time. Source: OpenID Connect Discovery 1.0; `reference/protocols.md` 5.1, 5.2; `reference/faults.md` T49.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -15,7 +18,7 @@ use runtime::{
     egress::{self, Client, Options, Policy},
 };
 use serde::{Deserialize, de::DeserializeOwned};
-use url::Url;
+use url::{Host, Url};
 use wire::{oci_error::clean, secret_ref::SecretRef};
 
 use super::{Away, MAX_BYTES};
@@ -192,6 +195,12 @@ impl Place {
         if !self.declared().any(|url| url.origin() == at.origin()) {
             return Ok(None);
         }
+        if at.scheme() != "https" && !is_loopback(at) {
+            let at = shown(at);
+            return Err(Away::new(format!(
+                "{at} is plain http, where no token is sent"
+            )));
+        }
         let reference = SecretRef::File(path.clone());
         let token = Secrets::new(|_| None).read(&reference).await;
         let token = token.map_err(|error| Away::new(error.to_string()))?;
@@ -231,7 +240,7 @@ async fn bounded(at: &Url, mut response: reqwest::Response) -> Result<Bytes, Awa
 }
 
 /// A file of the operator's, within the limit.
-pub(super) async fn read(path: &std::path::Path) -> Result<Vec<u8>, Away> {
+pub(super) async fn read(path: &Path) -> Result<Vec<u8>, Away> {
     use tokio::io::AsyncReadExt;
     let failed = |error: std::io::Error| Away::new(format!("file {}: {error}", path.display()));
     let file = tokio::fs::File::open(path).await.map_err(failed)?;
@@ -251,6 +260,15 @@ fn json<T: DeserializeOwned>(at: &Url, body: &[u8]) -> Result<T, Away> {
 
 fn url(text: &str) -> Result<Url, Away> {
     Url::parse(text).map_err(|_| Away::new(format!("'{}' is not a URL", clean(text))))
+}
+
+fn is_loopback(at: &Url) -> bool {
+    match at.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
 }
 
 /// Without user information and query, which may be anything.

@@ -52,3 +52,65 @@ fn declare(name: &IssuerName, issuer: &Issuer, login_server: &str) -> Declared {
         algorithms: issuer.algorithms.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOPOLOGY: &str = r#"
+version: 1
+mesh: contoso
+nodes: {dev: {endpoint: "https://dev.registry.contoso.example"}}
+issuers:
+  github: {url: "https://token.actions.githubusercontent.com"}
+  corp: {url: "https://login.contoso.example/", audience: [a, b], clientId: regmesh-cli, algorithms: [ES512]}
+  cluster:
+    url: https://kubernetes.default.svc
+    jwksUri: https://10.0.0.1:6443/openid/v1/jwks
+    ca: /ca.crt
+    discoveryToken: {file: /token}
+  static: {url: "https://static.example", jwks: /jwks.json}
+"#;
+
+    #[test]
+    fn what_the_topology_says_about_an_issuer_is_what_counts() {
+        let (generation, node) = (wire::generation::Generation(1), "dev".parse().unwrap());
+        let slice = crate::app::Slice::read(generation, node, TOPOLOGY).unwrap();
+        let issuers = &slice.topology.issuers;
+        let of = |name: &str| {
+            let name = name.parse().unwrap();
+            declare(&name, &issuers[&name], "dev.registry.contoso.example")
+        };
+        let place = |url: &str| Place {
+            url: url.to_owned(),
+            keys: None,
+            ca: None,
+            token: None,
+        };
+        let plain = Declared {
+            name: "github".parse().unwrap(),
+            place: place("https://token.actions.githubusercontent.com"),
+            audiences: vec!["dev.registry.contoso.example".to_owned()],
+            client_id: None,
+            algorithms: Vec::new(),
+        };
+        assert_eq!(of("github"), plain);
+        let corp = Declared {
+            name: "corp".parse().unwrap(),
+            place: place("https://login.contoso.example/"),
+            audiences: vec!["a".to_owned(), "b".to_owned()],
+            client_id: Some("regmesh-cli".to_owned()),
+            algorithms: vec!["ES512".to_owned()],
+        };
+        assert_eq!(of("corp"), corp);
+        let cluster = Place {
+            keys: Some(Keys::Uri("https://10.0.0.1:6443/openid/v1/jwks".to_owned())),
+            ca: Some("/ca.crt".into()),
+            token: Some("/token".into()),
+            ..place("https://kubernetes.default.svc")
+        };
+        assert_eq!(of("cluster").place, cluster);
+        let keys = Some(Keys::File("/jwks.json".into()));
+        assert_eq!(of("static").place.keys, keys);
+    }
+}

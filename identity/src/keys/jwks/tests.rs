@@ -110,6 +110,8 @@ async fn a_cluster_is_asked_with_a_token_that_is_read_again_and_goes_nowhere_els
     assert_eq!(elsewhere.asked(), [(at, second)]);
     assert!(cluster.asked().is_empty());
 
+    let plain = jwks(with_token(place("http://192.0.2.1:1")), &clock);
+    assert!(reason(&plain).await.contains("no token is sent"));
     std::fs::remove_file(&token).unwrap();
     let source = jwks(with_token(cluster.place()), &clock);
     assert!(reason(&source).await.contains("token: "));

@@ -255,6 +255,25 @@ async fn t50_a_changed_or_broken_token_is_none_and_a_huge_one_is_not_looked_at()
     assert_eq!(source.asked(), asked);
 }
 
+/// Also T60: nothing panics, whatever is changed.
+#[tokio::test]
+async fn t50_a_token_of_which_one_character_was_changed_is_not_accepted() {
+    let key = Signer::new("ES256", "a");
+    let (issuers, _) = github(&[&key], |_| ());
+    let genuine = key.token(&claims());
+    for at in 0..genuine.len() {
+        for other in ["A", "_", ".", "=", "\u{fc}", ""] {
+            let changed = [&genuine[..at], other, &genuine[at + 1..]].concat();
+            // The last character of a part holds bits that mean nothing.
+            let ends = genuine[at + 1..].starts_with('.') || at + 1 == genuine.len();
+            if changed != genuine && !ends {
+                let verified = verify(&issuers, &changed).await;
+                assert!(!matches!(verified, Ok(Some(_))), "{changed}");
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn t50_without_a_key_id_one_key_must_fit_and_a_new_one_is_found() {
     let (key, second, rsa) = (
