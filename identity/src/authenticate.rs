@@ -1,30 +1,39 @@
 //! What a request shows -> who calls, at `now`.
 //!
 //! The data path takes Basic and the node's own access tokens; the token service takes what `prove` takes: an account's
-//! password, or a refresh token under any user name. Who shows nothing is `Anonymous`; who shows something wrong is refused
-//! and never taken for nobody. Further proofs (an issuer's token, a rule grant) join `prove` and change nothing above it.
+//! password, an issuer's token, or a refresh token, under any user name, because the secret says what it is. A rule grant is worth
+//! something to `exchange` alone. Who shows nothing is `Anonymous`; who shows something wrong is refused and never taken for nobody.
 
 pub mod access_token;
 pub mod account;
+mod credentials;
 mod failure;
+mod given;
 pub mod grant;
 pub mod oidc;
 pub mod outsiders;
+mod prove;
+mod proven;
 pub mod refresh;
 pub mod trust;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use base64::{Engine, alphabet, engine};
 use runtime::{Clock, Secret, Tasks};
 use wire::{name::AccountName, time::WallTime};
 
 use self::{
     access_token::{AccessTokens, Content, Issued},
     account::{Accounts, Passwords, Resolve},
+    given::Given,
     outsiders::Outsiders,
+    proven::By,
     refresh::{Holder, Record, RefreshStore, RefreshTokens},
-    trust::Trust,
+    trust::{Trust, Via},
+};
+pub use self::{
+    credentials::{Credentials, MAX_HEADER},
+    proven::Proven,
 };
 use crate::{
     certificate::SpiffeId,
@@ -33,66 +42,6 @@ use crate::{
     principal::Principal,
     sign::Keys,
 };
-
-/// The longest `Authorization` header looked at, in bytes.
-pub const MAX_HEADER: usize = 64 * 1024;
-
-/// Clients differ in padding, which carries nothing here.
-const BASE64: engine::GeneralPurpose = engine::GeneralPurpose::new(
-    &alphabet::STANDARD,
-    engine::GeneralPurposeConfig::new()
-        .with_decode_padding_mode(engine::DecodePaddingMode::Indifferent),
-);
-
-/// What an `Authorization` header holds.
-#[derive(Debug)]
-pub enum Credentials {
-    /// A user name and a secret.
-    Basic {
-        /// Who they say they are.
-        user: String,
-        /// A password, or a token.
-        secret: Secret,
-    },
-    /// A token.
-    Bearer(Secret),
-}
-
-impl Credentials {
-    /// Reads the values of all `Authorization` lines; `None` when there is none.
-    ///
-    /// # Errors
-    /// When there are several, or the only one is not Basic or Bearer, well-formed.
-    pub fn parse<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Result<Option<Self>, Refused> {
-        let Some(value) = values.next() else {
-            return Ok(None);
-        };
-        if values.next().is_some() || value.len() > MAX_HEADER {
-            return Err(Refused::Malformed);
-        }
-        let value = std::str::from_utf8(value).map_err(|_| Refused::Malformed)?;
-        let (scheme, rest) = value.trim().split_once(' ').ok_or(Refused::Malformed)?;
-        let rest = rest.trim_start();
-        if scheme.eq_ignore_ascii_case("basic") {
-            basic(rest).map(Some).ok_or(Refused::Malformed)
-        } else if scheme.eq_ignore_ascii_case("bearer") {
-            Ok(Some(Self::Bearer(Secret::from(rest))))
-        } else {
-            Err(Refused::Scheme)
-        }
-    }
-}
-
-fn basic(text: &str) -> Option<Credentials> {
-    let decoded = Secret::new(BASE64.decode(text).ok()?);
-    let (user, secret) = std::str::from_utf8(decoded.expose())
-        .ok()?
-        .split_once(':')?;
-    Some(Credentials::Basic {
-        user: user.to_owned(),
-        secret: Secret::from(secret),
-    })
-}
 
 /// What of the node's slice counts here.
 #[derive(Debug, Clone, Copy)]
@@ -137,44 +86,8 @@ pub struct Caller {
     pub principal: Principal,
     /// The upper bound of the token shown; `None` when none was.
     pub bound: Option<Arc<Bound>>,
-}
-
-/// Who asks for a token, and by what.
-#[derive(Debug)]
-pub struct Proven {
-    /// Who.
-    pub principal: Principal,
-    /// What tokens for them may say at most; none for no limit but the roles'.
-    pub bound: Option<Bound>,
-    /// The SPIFFE id their tokens are bound to.
-    pub bound_to: Option<String>,
-    /// What ties their tokens to an account's password.
-    tie: Option<String>,
-    by: By,
-}
-
-#[derive(Debug)]
-enum By {
-    Nothing,
-    Password(Secret),
-    RefreshToken(Secret),
-}
-
-impl Proven {
-    /// What a request without credentials proves: the node that its connection's certificate names, else nothing. Tokens for a node
-    /// are worth something under its certificate alone.
-    #[must_use]
-    pub fn by_connection(origin: Origin<'_>) -> Self {
-        let principal = origin.principal();
-        let bound_to = origin.spiffe.filter(|_| principal.is_known());
-        Self {
-            bound_to: bound_to.map(str::to_owned),
-            principal,
-            bound: None,
-            tie: None,
-            by: By::Nothing,
-        }
-    }
+    /// The rule behind an identity.
+    pub via: Option<Via>,
 }
 
 /// What authentication is built of.
@@ -189,6 +102,7 @@ pub struct Config {
 /// Finds out who calls and gives tokens. Lives as long as the node. Clones are the same.
 #[derive(Debug, Clone)]
 pub struct Authenticate {
+    keys: Arc<Keys>,
     passwords: Passwords,
     tokens: AccessTokens,
     refresh: RefreshTokens,
@@ -208,8 +122,9 @@ impl Config {
     ) -> Result<Authenticate, Error> {
         Ok(Authenticate {
             passwords: Passwords::with_ties(resolve, Arc::clone(&self.keys), clock, tasks)?,
-            tokens: AccessTokens::new(self.keys),
+            tokens: AccessTokens::new(Arc::clone(&self.keys)),
             refresh: RefreshTokens::new(self.refresh),
+            keys: self.keys,
             clock: clock.clone(),
         })
     }
@@ -230,6 +145,7 @@ impl Authenticate {
             None => Ok(Caller {
                 principal: origin.principal(),
                 bound: None,
+                via: None,
             }),
             Some(Credentials::Bearer(token)) => self.bearer(local, token, origin),
             Some(Credentials::Basic { user, secret }) => {
@@ -237,38 +153,10 @@ impl Authenticate {
                 Ok(Caller {
                     principal: proven.principal,
                     bound: proven.bound.map(Arc::new),
+                    via: proven.via,
                 })
             }
         }
-    }
-
-    /// Who asks the token service, by a user name and a secret: the secret says what it is.
-    ///
-    /// # Errors
-    /// When it is wrong, was wrong too often, or cannot be checked now.
-    pub async fn prove(
-        &self,
-        local: Local<'_>,
-        user: &str,
-        secret: &Secret,
-        origin: Origin<'_>,
-    ) -> Result<Proven, Error> {
-        if RefreshTokens::is_one(secret.expose()) {
-            return self.refreshed(local, secret, origin).await;
-        }
-        let checked = self
-            .passwords
-            .check(local.accounts, user, secret, origin.address);
-        let name = checked.await?;
-        let tie = self.passwords.tie(&name, secret);
-        let principal = Principal::Account { name };
-        Ok(Proven {
-            principal,
-            bound: None,
-            bound_to: None,
-            tie,
-            by: By::Password(secret.clone()),
-        })
     }
 
     /// Whose refresh token this is.
@@ -291,13 +179,19 @@ impl Authenticate {
             | Principal::Node { .. }
             | Principal::Workload { .. } => None,
         };
-        if record.bound_to.is_some() && record.bound_to.as_deref() != origin.spiffe {
+        let given = Given {
+            principal: &record.principal,
+            bound_to: record.bound_to.as_deref(),
+            via: record.via.as_ref(),
+        };
+        if !given.counts(local, origin) {
             return Err(Refused::RefreshToken.into());
         }
         Ok(Proven {
             principal: record.principal,
             bound: record.bound,
             bound_to: record.bound_to,
+            via: record.via,
             tie,
             by: By::RefreshToken(token.clone()),
         })
@@ -313,7 +207,7 @@ impl Authenticate {
             bound,
             bound_to: proven.bound_to.clone(),
             tie: proven.tie.clone(),
-            life: access_token::LIFE,
+            via: proven.via.clone(),
         };
         let issued = self.tokens.issue(local.audience, content, self.now());
         issued.map_err(|source| Error::Unavailable {
@@ -322,7 +216,7 @@ impl Authenticate {
         })
     }
 
-    /// A refresh token for what was proven: a new one for a password, the same again for a refresh token, none for nobody or
+    /// A refresh token for what was proven: a new one for a password, the same again for what was shown before, none for nobody or
     /// when there is no room for more sessions.
     ///
     /// # Errors
@@ -332,16 +226,27 @@ impl Authenticate {
         local: Local<'_>,
         proven: &Proven,
     ) -> Result<Option<Secret>, Error> {
+        let now = self.now();
+        let holder = Holder {
+            bound: proven.bound.as_ref(),
+            bound_to: proven.bound_to.as_deref(),
+            via: proven.via.as_ref(),
+            ..Holder::new(&proven.principal, local.audience, now.plus(refresh::LIFE))
+        };
         match &proven.by {
             By::Nothing => Ok(None),
             By::RefreshToken(token) => Ok(Some(token.clone())),
             By::Password(password) => {
+                let password = Some(password);
+                self.refresh.issue(Holder { password, ..holder }).await
+            }
+            By::Token { hash, ends } => {
                 let holder = Holder {
-                    principal: &proven.principal,
-                    audience: local.audience,
-                    password: Some(password),
+                    ends: *ends,
+                    ..holder
                 };
-                self.refresh.issue(holder, self.now()).await
+                let keys = &self.keys;
+                self.refresh.issue_once(keys, *hash, holder, now).await
             }
         }
     }
@@ -367,7 +272,12 @@ impl Authenticate {
             .tokens
             .verify(local.audience, token.expose(), self.now());
         let claims = verified.map_err(|_| Refused::Token)?;
-        if claims.bound_to().is_some() && claims.bound_to() != origin.spiffe {
+        let given = Given {
+            principal: &claims.principal,
+            bound_to: claims.bound_to(),
+            via: claims.via.as_ref(),
+        };
+        if !given.counts(local, origin) {
             return Err(Refused::Token.into());
         }
         if let Principal::Account { name } = &claims.principal
@@ -378,6 +288,7 @@ impl Authenticate {
         Ok(Caller {
             principal: claims.principal.clone(),
             bound: Some(Arc::clone(&claims.access)),
+            via: claims.via.clone(),
         })
     }
 

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use crate::authenticate::grant;
+
 /// Why authentication gave no principal.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -49,6 +51,12 @@ pub enum Refused {
     /// A refresh token that this node did not make, that is over, or that was revoked.
     #[error("the refresh token is not valid")]
     RefreshToken,
+    /// A genuine token, perhaps, in a place where tokens of its kind are worth nothing.
+    #[error("a token of this kind is not taken here")]
+    Kind,
+    /// A rule grant.
+    #[error("the rule grant is not taken: {0}")]
+    Grant(grant::Wrong),
 }
 
 impl From<Refused> for Error {

@@ -127,11 +127,7 @@ mod tests {
     const NOW: WallTime = WallTime(1_800_000_000_000);
 
     fn holder(principal: &Principal) -> Holder<'_> {
-        Holder {
-            principal,
-            audience: "a:1",
-            password: None,
-        }
+        Holder::new(principal, "a:1", NOW.plus(LIFE))
     }
 
     fn sessions(metadata: &Memory) -> Arc<Sessions> {
@@ -147,9 +143,15 @@ mod tests {
         let principal = Principal::Account {
             name: "ci".parse().unwrap(),
         };
-        let first = before.issue(holder(&principal), NOW).await.unwrap();
+        let first = before.issue(holder(&principal)).await.unwrap();
         let later = NOW.plus(Duration::from_secs(60));
-        let second = before.issue(holder(&principal), later).await.unwrap();
+        let second = before
+            .issue(Holder {
+                ends: later.plus(LIFE),
+                ..holder(&principal)
+            })
+            .await
+            .unwrap();
         let (first, second): (Secret, Secret) = (first.unwrap(), second.unwrap());
 
         let after = sessions(&metadata);
@@ -171,10 +173,10 @@ mod tests {
         sessions.kept.store(MAX_SESSIONS, Ordering::Relaxed);
         let tokens = RefreshTokens::new(Arc::clone(&sessions) as Arc<dyn RefreshStore>);
         let principal = Principal::Anonymous;
-        let token = tokens.issue(holder(&principal), NOW).await.unwrap();
+        let token = tokens.issue(holder(&principal)).await.unwrap();
         assert!(token.is_none());
         sessions.sweep(NOW).await.unwrap();
-        let token = tokens.issue(holder(&principal), NOW).await.unwrap();
+        let token = tokens.issue(holder(&principal)).await.unwrap();
         assert!(token.is_some());
     }
 }

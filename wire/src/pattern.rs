@@ -73,6 +73,12 @@ impl Pattern {
     }
 }
 
+impl From<RepositoryName> for Pattern {
+    fn from(name: RepositoryName) -> Self {
+        Self::Exact(name)
+    }
+}
+
 impl FromStr for Pattern {
     type Err = NameError;
     fn from_str(text: &str) -> Result<Self, NameError> {

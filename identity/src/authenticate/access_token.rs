@@ -1,9 +1,10 @@
 //! The node's own access tokens, given and taken.
 //!
 //! `iss` and `aud` are this node's login server, so a token is worth nothing anywhere else. It says who the bearer is and an
-//! upper bound; an account's is tied to its password and ends with it; roles are asked on every request. Taken 60 s beyond its end, because clients count its life from when it
-//! reached them. Verified tokens are remembered by their hash, so that a layer costs no signature; what is remembered is
-//! checked for time and audience again. Source: `reference/protocols.md` 1.5.
+//! upper bound; an account's is tied to its password and ends with it, an identity's to the rule that it was granted for; roles are
+//! asked on every request. Taken 60 s beyond its end, because clients count its life from when it reached them. Verified tokens are
+//! remembered by their hash, so that a layer costs no signature; what is remembered is checked for time and audience again. Source:
+//! `reference/protocols.md` 1.5.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use wire::time::WallTime;
 
+use super::trust::Via;
 use crate::{
     decide::Bound,
     principal::Principal,
@@ -21,11 +23,14 @@ use crate::{
 
 /// How long a client's access token lives.
 pub const LIFE: Duration = Duration::from_secs(3600);
+/// How long the access token of a node, or of another node's rule, lives: they renew while they pull.
+pub const PEER_LIFE: Duration = Duration::from_secs(300);
 /// How far clocks, and a client's idea of a life, may be off.
 pub const LEEWAY: Duration = Duration::from_secs(60);
 /// How many verified tokens are remembered.
 const REMEMBERED: u64 = 10_000;
-const TYP: &str = "at+jwt";
+/// The `typ` of an access token.
+pub const TYP: &str = "at+jwt";
 
 /// Gives and takes access tokens. Clones share what is remembered.
 #[derive(Debug, Clone)]
@@ -56,8 +61,8 @@ pub struct Content<'a> {
     pub bound_to: Option<String>,
     /// What ties it to an account's password; see [`super::account::Passwords::tie`].
     pub tie: Option<String>,
-    /// How long it lives.
-    pub life: Duration,
+    /// The rule behind an identity.
+    pub via: Option<Via>,
 }
 
 /// The claims of a token of ours. Times are seconds since 1970.
@@ -78,6 +83,9 @@ pub struct Claims {
     /// What ties it to an account's password.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     tie: Option<String>,
+    /// The rule behind an identity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<Via>,
     /// Who bears it.
     #[serde(rename = "regmesh")]
     pub principal: Principal,
@@ -129,23 +137,25 @@ impl AccessTokens {
         content: Content<'_>,
         now: WallTime,
     ) -> Result<Issued, sign::Error> {
+        let life = life(content.principal);
         let claims = Claims {
             iss: audience.to_owned(),
             sub: content.principal.subject(),
             aud: audience.to_owned(),
-            exp: now.plus(content.life).seconds(),
+            exp: now.plus(life).seconds(),
             nbf: now.seconds(),
             iat: now.seconds(),
             jti: Uuid::now_v7(),
             access: Arc::new(content.bound),
             cnf: content.bound_to.map(|spiffe| Confirmation { spiffe }),
             tie: content.tie,
+            via: content.via,
             principal: content.principal.clone(),
         };
         let token = self.keys.sign(TYP, &claims)?;
         Ok(Issued {
             token,
-            expires_in: content.life,
+            expires_in: life,
             issued_at: now,
         })
     }
@@ -176,6 +186,13 @@ impl AccessTokens {
     }
 }
 
+fn life(principal: &Principal) -> Duration {
+    match principal {
+        Principal::Identity { .. } | Principal::Node { .. } => PEER_LIFE,
+        Principal::Anonymous | Principal::Account { .. } | Principal::Workload { .. } => LIFE,
+    }
+}
+
 /// SHA-256 of a token: what is kept of it where it must be found again.
 #[must_use]
 pub fn hash(token: &str) -> [u8; 32] {
@@ -187,7 +204,7 @@ pub fn hash(token: &str) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
-    use wire::{scope::Action, scope::Scope};
+    use wire::{repository::RepositoryName, scope::Action, scope::Scope};
 
     use super::*;
 
@@ -200,7 +217,7 @@ mod tests {
         };
         let mut bound = Bound::default();
         bound.add(
-            "team/a".parse().unwrap(),
+            "team/a".parse::<RepositoryName>().unwrap(),
             [Action::Pull].into_iter().collect(),
         );
         let content = Content {
@@ -208,7 +225,7 @@ mod tests {
             bound,
             bound_to: None,
             tie: None,
-            life: LIFE,
+            via: None,
         };
         tokens.issue(NODE, content, NOW).unwrap().token
     }

@@ -2,11 +2,14 @@
 //!
 //! One struct for both sides, so that neither can say what the other does not look at. A grant speaks for one rule of one node
 //! towards one upstream node; `cnf` binds it to that node's SPIFFE id and is left out exactly when the upstream is reached by its
-//! peers over plain http. Minting is `control`'s. Members that are not known here are skipped, for newer control planes.
+//! peers over plain http. Minting is `control`'s, verifying is `check.rs`. Members that are not known here are skipped, for newer control planes.
 //! Source: `spec/identity.md` "The rule grant"; `reference/protocols.md` 6.1.
+
+mod check;
 
 use std::time::Duration;
 
+pub use check::{Granted, Wrong, check};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use wire::{

@@ -1,8 +1,10 @@
-//! Refresh tokens: random, hashed at rest, revocable, bound to their principal.
+//! Refresh tokens: not to be guessed, hashed at rest, revocable, bound to their principal.
 //!
 //! A token of an account is bound to the account's password too: what is kept is a MAC of the password under the token itself,
-//! so a new password ends all earlier sessions, and neither the store nor a token alone says anything about the password. The
-//! store is a seam; the node puts records beside its metadata. Source: `spec/identity.md` "Being called", `protocols.md` 1.6.
+//! so a new password ends all earlier sessions, and neither the store nor a token alone says anything about the password. What is
+//! given for somebody else's token (an issuer's, a rule grant) is one per such token, however often it is shown, so that nobody
+//! fills the store by showing the same one again; it is a MAC of it under the node's keys. The store is a seam; the node puts
+//! records beside its metadata. Source: `spec/identity.md` "Being called", `protocols.md` 1.6.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,11 +16,12 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use wire::time::WallTime;
 
-use super::access_token::hash;
+use super::{access_token::hash, trust::Via};
 use crate::{
     decide::Bound,
     error::{BoxError, Error, Refused},
     principal::Principal,
+    sign::Keys,
 };
 
 /// How long a person's or an account's refresh token lives.
@@ -66,6 +69,9 @@ pub struct Record {
     /// The SPIFFE id its tokens are bound to.
     #[serde(default)]
     pub bound_to: Option<String>,
+    /// The rule behind an identity.
+    #[serde(default)]
+    pub via: Option<Via>,
 }
 
 impl Record {
@@ -85,6 +91,43 @@ pub struct Holder<'a> {
     pub audience: &'a str,
     /// The password that was shown, for accounts.
     pub password: Option<&'a Secret>,
+    /// What tokens made from it may say at most.
+    pub bound: Option<&'a Bound>,
+    /// The SPIFFE id its tokens are bound to.
+    pub bound_to: Option<&'a str>,
+    /// The rule behind an identity.
+    pub via: Option<&'a Via>,
+    /// When it ends.
+    pub ends: WallTime,
+}
+
+impl<'a> Holder<'a> {
+    /// Somebody whose session is limited by nothing but its life.
+    #[must_use]
+    pub fn new(principal: &'a Principal, audience: &'a str, ends: WallTime) -> Self {
+        Self {
+            principal,
+            audience,
+            password: None,
+            bound: None,
+            bound_to: None,
+            via: None,
+            ends,
+        }
+    }
+
+    fn record(&self, token: &Secret) -> Record {
+        Record {
+            id: Uuid::now_v7(),
+            principal: self.principal.clone(),
+            expires: self.ends,
+            audience: self.audience.to_owned(),
+            password: self.password.map(|password| binding(token, password)),
+            bound: self.bound.cloned(),
+            bound_to: self.bound_to.map(str::to_owned),
+            via: self.via.cloned(),
+        }
+    }
 }
 
 /// Gives and takes refresh tokens.
@@ -104,23 +147,48 @@ impl RefreshTokens {
         secret.starts_with(PREFIX)
     }
 
-    /// A new token for `holder`, living for [`LIFE`]; `None` when there is no room for more sessions.
+    /// A new token for `holder`; `None` when there is no room for more sessions.
     ///
     /// # Errors
     /// When the store or the machine's randomness fails.
-    pub async fn issue(&self, holder: Holder<'_>, now: WallTime) -> Result<Option<Secret>, Error> {
+    pub async fn issue(&self, holder: Holder<'_>) -> Result<Option<Secret>, Error> {
         let mut random = [0; RANDOM];
         rand::fill(&mut random).map_err(|error| unavailable(Box::new(error)))?;
         let token = Secret::new(format!("{PREFIX}{}", URL.encode(random)));
-        let record = Record {
-            id: Uuid::now_v7(),
-            principal: holder.principal.clone(),
-            expires: now.plus(LIFE),
-            audience: holder.audience.to_owned(),
-            password: holder.password.map(|password| binding(&token, password)),
-            bound: None,
-            bound_to: None,
-        };
+        self.keep(token, holder).await
+    }
+
+    /// The one token of `holder` for the token with this hash, made by `keys`: the same one again as long as it stands; `None` when
+    /// there is no room for more sessions.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn issue_once(
+        &self,
+        keys: &Keys,
+        shown: [u8; 32],
+        holder: Holder<'_>,
+        now: WallTime,
+    ) -> Result<Option<Secret>, Error> {
+        // No account's name begins so: it is none of the texts that tie tokens to passwords.
+        let text = [&b"\0session\0"[..], &shown].concat();
+        let mac = keys.macs(&text).into_iter().next();
+        let mac = mac.ok_or_else(|| unavailable("the node has no key".into()))?;
+        let token = Secret::new(format!("{PREFIX}{mac}"));
+        if let Ok(known) = self.find(&token, holder.audience, now).await {
+            let same = known.principal == *holder.principal
+                && known.bound.as_ref() == holder.bound
+                && known.bound_to.as_deref() == holder.bound_to
+                && known.via.as_ref() == holder.via;
+            if same {
+                return Ok(Some(token));
+            }
+        }
+        self.keep(token, holder).await
+    }
+
+    async fn keep(&self, token: Secret, holder: Holder<'_>) -> Result<Option<Secret>, Error> {
+        let record = holder.record(&token);
         let bytes = serde_json::to_vec(&record).map_err(|error| unavailable(Box::new(error)))?;
         let kept = self
             .0
@@ -194,118 +262,7 @@ fn unavailable(source: BoxError) -> Error {
 pub use memory::Memory;
 
 #[cfg(any(test, feature = "testing"))]
-mod memory {
-    use std::{
-        collections::HashMap,
-        sync::{Mutex, PoisonError},
-    };
-
-    use super::{BoxError, RefreshStore, WallTime, async_trait};
-
-    /// Refresh tokens in memory, for tests.
-    #[derive(Debug, Default)]
-    pub struct Memory(Mutex<HashMap<[u8; 32], Vec<u8>>>);
-
-    #[async_trait]
-    impl RefreshStore for Memory {
-        async fn put(
-            &self,
-            hash: [u8; 32],
-            record: Vec<u8>,
-            _expires: WallTime,
-        ) -> Result<bool, BoxError> {
-            self.0
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .insert(hash, record);
-            Ok(true)
-        }
-
-        async fn get(&self, hash: [u8; 32]) -> Result<Option<Vec<u8>>, BoxError> {
-            Ok(self
-                .0
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .get(&hash)
-                .cloned())
-        }
-
-        async fn delete(&self, hash: [u8; 32]) -> Result<(), BoxError> {
-            self.0
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .remove(&hash);
-            Ok(())
-        }
-    }
-}
+mod memory;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOW: WallTime = WallTime(1_800_000_000_000);
-
-    #[tokio::test]
-    async fn a_token_lives_eight_hours_on_its_node_and_ends_when_revoked_or_the_password_changes() {
-        let tokens = RefreshTokens::new(Arc::new(Memory::default()));
-        let principal = Principal::Account {
-            name: "ci".parse().unwrap(),
-        };
-        let password = Secret::from("hunter2");
-        let holder = Holder {
-            principal: &principal,
-            audience: "a:1",
-            password: Some(&password),
-        };
-        let token = tokens.issue(holder, NOW).await.unwrap().unwrap();
-        let other = tokens.issue(holder, NOW).await.unwrap().unwrap();
-        let record = tokens.find(&token, "a:1", NOW).await.unwrap();
-        assert_eq!(record.principal, principal);
-        assert!(still_bound(&record, &token, &password));
-        assert!(!still_bound(&record, &token, &Secret::from("hunter3")));
-        assert!(!still_bound(&record, &other, &password));
-        assert!(tokens.find(&token, "b:1", NOW).await.is_err());
-        assert!(
-            tokens
-                .find(&Secret::from("rmr_guess"), "a:1", NOW)
-                .await
-                .is_err()
-        );
-        assert!(
-            tokens
-                .find(&token, "a:1", NOW.plus(LIFE - Duration::from_secs(1)))
-                .await
-                .is_ok()
-        );
-        tokens.revoke(&other).await.unwrap();
-        assert!(tokens.find(&other, "a:1", NOW).await.is_err());
-        assert!(tokens.find(&token, "a:1", NOW.plus(LIFE)).await.is_err());
-        assert!(
-            tokens.find(&token, "a:1", NOW).await.is_err(),
-            "a token that is over is forgotten"
-        );
-    }
-
-    #[tokio::test]
-    async fn the_store_holds_neither_token_nor_password() {
-        let store = Arc::new(Memory::default());
-        let tokens = RefreshTokens::new(Arc::clone(&store) as Arc<dyn RefreshStore>);
-        let principal = Principal::Account {
-            name: "ci".parse().unwrap(),
-        };
-        let password = Secret::from("canary-password");
-        let holder = Holder {
-            principal: &principal,
-            audience: "a:1",
-            password: Some(&password),
-        };
-        let token = tokens.issue(holder, NOW).await.unwrap().unwrap();
-        let kept = format!("{store:?}");
-        let record = store.get(hash(token.expose())).await.unwrap().unwrap();
-        let text = String::from_utf8(record).unwrap();
-        for canary in ["canary-password", token.expose().as_str()] {
-            assert!(!kept.contains(canary) && !text.contains(canary));
-        }
-    }
-}
+mod tests;
