@@ -215,15 +215,23 @@ async fn admitted(
     record: &Record,
 ) -> Answered {
     if let Route::TokenGet | Route::TokenPost | Route::Exchange = route {
-        let response = token::serve(view, &route, parts, body).await;
-        return Answered::refused(response, Outcome::Local);
+        let answered = token::serve(view, &route, parts, body).await;
+        if let Some(proven) = &answered.proven {
+            record.caller(&proven.principal, proven.via.as_ref());
+        }
+        return Answered::refused(answered.response, Outcome::Local);
     }
     let peer = parts.extensions.get::<Peer>();
     let admitted = match admit::admit(view, peer, &parts.headers, &route).await {
         Ok(admitted) => admitted,
-        Err(refused) => return Answered::refused(refused.into_response(), Outcome::Denied),
+        Err(refused) => {
+            if let Some(caller) = &refused.caller {
+                record.caller(&caller.principal, caller.via.as_ref());
+            }
+            return Answered::refused(refused.into_response(), Outcome::Denied);
+        }
     };
-    record.principal(&admitted.principal);
+    record.caller(&admitted.principal, admitted.via.as_ref());
     let request = Request {
         only_stored,
         ..record.request(parts, &admitted)

@@ -276,3 +276,6 @@ async fn nobody_gets_a_token_and_no_refresh_token() {
     let shown = authenticate.caller(local, None, ORIGIN).await.unwrap();
     assert!(shown.bound.is_none());
 }
+
+mod granted;
+mod outsider;

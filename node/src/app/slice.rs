@@ -18,7 +18,10 @@ use wire::{digest::Digest, event::Action, generation::Generation, name::NodeName
 use super::Shared;
 use crate::{
     event::Subscription,
-    http::{View, admit::Access},
+    http::{
+        View,
+        admit::{self, Access},
+    },
     rule::{ActiveRule, RuleState, Rules, conflict, status::Facts},
     store::metadata::Op,
 };
@@ -122,7 +125,7 @@ impl Shared {
         );
         let access = access
             .ending(max_offline, &self.contact)
-            .believing(&slice.topology, own)
+            .believing(admit::trust(&slice.topology, own))
             .knowing(self.issuers(&slice.topology, own));
         let access = Arc::new(access.among(self.membership.as_ref()));
         access.warm().await;

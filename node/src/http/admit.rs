@@ -9,7 +9,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use http::{HeaderMap, HeaderValue, header};
 use identity::{
-    authenticate::{Caller, Credentials, Origin},
+    authenticate::{Caller, Credentials, Origin, trust::Via},
     decide::{self, Decision},
     error::{Error, Refused as Wrong},
     principal::Principal,
@@ -27,11 +27,11 @@ use super::View;
 mod access;
 mod refused;
 
-pub use access::Access;
+pub use access::{Access, trust};
 pub use refused::Refused;
 pub(super) use refused::unavailable;
 
-use refused::{answer, refused};
+use refused::Asked;
 
 /// A request that may go on.
 #[derive(Debug)]
@@ -40,6 +40,8 @@ pub struct Admitted {
     pub principal: Principal,
     /// The client's address, as far as it is known.
     pub address: IpAddr,
+    /// The rule of another node behind an identity.
+    pub via: Option<Via>,
     /// Of a mount: whether the caller may read where the blob is to come from. Else it is an ordinary upload.
     pub may_mount: bool,
     /// The node of the mesh at the other end, when it is one.
@@ -79,9 +81,14 @@ async fn by(
     let mesh_peer = access.mesh_peer(peer);
     let origin = access.origin(peer, mesh_peer.as_ref(), headers)?;
     let needs = route.needs();
+    let asked = Asked {
+        access,
+        needs: &needs,
+        mesh_peer: mesh_peer.is_some(),
+    };
     let mut caller = caller(access, headers, origin)
         .await
-        .map_err(|error| refused(access, &needs, &error))?;
+        .map_err(|error| asked.refused(&error))?;
     let cut_off = access.cut_off().filter(|_| caller.principal.is_known());
     if cut_off.is_some() {
         caller.principal = Principal::Anonymous;
@@ -95,7 +102,8 @@ async fn by(
     if let (Some(away), false) = (cut_off, decision == Decision::Allow) {
         return Err(refused::cut_off(away));
     }
-    if let Some(refused) = answer(access, &needs, &caller, decision) {
+    if let Some(mut refused) = asked.answer(&caller, decision) {
+        refused.caller = Some(caller);
         return Err(refused);
     }
     let may_mount = match &needs {
@@ -111,6 +119,7 @@ async fn by(
     let may_force = caller.principal.is_known();
     Ok(Admitted {
         principal: caller.principal,
+        via: caller.via,
         address: origin.address,
         mesh_peer: mesh_peer.map(|peer| peer.node),
         may_mount,

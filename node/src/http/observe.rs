@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use axum::response::Response;
 use http::{HeaderMap, header, request::Parts};
-use identity::principal::Principal;
+use identity::{authenticate::trust::Via, principal::Principal};
 use runtime::telemetry::{self, TraceContext};
 use tokio::time::Instant;
 use tracing::Span;
@@ -60,8 +60,15 @@ struct Line {
     trace: TraceContext,
     span: Span,
     route: Option<Route>,
-    principal: OnceLock<String>,
+    caller: OnceLock<Caller>,
     answer: OnceLock<Answer>,
+}
+
+/// Who asks.
+struct Caller {
+    principal: String,
+    /// The rule of another node behind an identity.
+    via: Option<Via>,
 }
 
 /// What is known when the headers leave.
@@ -93,7 +100,7 @@ impl Record {
             },
             span: span.clone(),
             route: None,
-            principal: OnceLock::new(),
+            caller: OnceLock::new(),
             answer: OnceLock::new(),
         }))
     }
@@ -107,8 +114,12 @@ impl Record {
     }
 
     /// Who asks is known.
-    pub(super) fn principal(&self, principal: &Principal) {
-        let _ = self.0.principal.set(principal.to_string());
+    pub(super) fn caller(&self, principal: &Principal, via: Option<&Via>) {
+        let caller = Caller {
+            principal: principal.to_string(),
+            via: via.cloned(),
+        };
+        let _ = self.0.caller.set(caller);
     }
 
     /// The request as the registry sees it.
@@ -246,6 +257,8 @@ impl Line {
             .as_ref()
             .and_then(Route::repository)
             .map(tracing::field::display);
+        let caller = self.caller.get();
+        let via = caller.and_then(|caller| caller.via.as_ref());
         tracing::info!(
             target: "request",
             id = %self.id,
@@ -263,7 +276,9 @@ impl Line {
             cut,
             ttfb = answer.ttfb,
             duration,
-            principal = self.principal.get().map_or("-", String::as_str),
+            principal = caller.map_or("-", |caller| caller.principal.as_str()),
+            caller_node = via.map(|via| tracing::field::display(&via.node)),
+            caller_rule = via.map(|via| tracing::field::display(&via.rule)),
             trace_id = self.trace.trace_id_hex(),
         );
     }

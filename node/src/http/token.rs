@@ -1,4 +1,4 @@
-//! `/oauth2/token`: a principal's proof in, a token of this node out. `/oauth2/exchange` answers what it will take.
+//! `/oauth2/token` and `/oauth2/exchange`: a principal's proof in, tokens of this node out.
 //!
 //! GET with Basic or nothing, POST with a form, as every client of the last ten years does it. A missing right is no error:
 //! the token says what remains, perhaps nothing, and the registry refuses later, with the role that is missing. The answer to
@@ -25,28 +25,36 @@ use super::{
     admit::{Access, credentials},
 };
 
+mod exchange;
 mod form;
 mod refusal;
 
+use exchange::{ACCESS_TOKEN, TOKEN_EXCHANGE};
 use form::Form;
 use refusal::Refusal;
 
-const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+/// The answer to a token request, and whom it was given to.
+pub struct Answered {
+    /// The answer.
+    pub response: Response,
+    /// Who asked, when it was found out.
+    pub proven: Option<Proven>,
+}
 
 /// Answers a request to the token service. `route` is one of its three.
-pub async fn serve(view: &View, route: &Route, parts: &Parts, body: Body) -> Response {
+pub async fn serve(view: &View, route: &Route, parts: &Parts, body: Body) -> Answered {
     by(&view.access, route, parts, body).await
 }
 
-async fn by(access: &Access, route: &Route, parts: &Parts, body: Body) -> Response {
-    let mut response = match answer(access, route, parts, body).await {
-        Ok(given) => given.into_response(),
-        Err(refusal) => refusal.into_response(&access.login_server),
+async fn by(access: &Access, route: &Route, parts: &Parts, body: Body) -> Answered {
+    let (mut response, proven) = match answer(access, route, parts, body).await {
+        Ok((given, proven)) => (given.into_response(), Some(proven)),
+        Err(refusal) => (refusal.into_response(&access.login_server), None),
     };
     response
         .headers_mut()
         .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
+    Answered { response, proven }
 }
 
 async fn answer(
@@ -54,25 +62,40 @@ async fn answer(
     route: &Route,
     parts: &Parts,
     body: Body,
-) -> Result<Given, Refusal> {
+) -> Result<(Given, Proven), Refusal> {
     let peer = parts.extensions.get::<Peer>();
     let mesh_peer = access.mesh_peer(peer);
     let origin = access
         .origin(peer, mesh_peer.as_ref(), &parts.headers)
         .map_err(Refusal::Network)?;
     if let Route::TokenGet = route {
-        return get(access, parts, origin).await;
+        let (proven, wanted) = get(access, parts, origin).await?;
+        return Ok((give(access, &proven, &wanted).await?, proven));
     }
+    let form = form::read(access.authenticate.clock(), &parts.headers, body).await?;
     if let Route::TokenPost = route {
-        let form = form::read(access.authenticate.clock(), &parts.headers, body).await?;
-        return post(access, &form, origin).await;
+        let (proven, wanted) = post(access, &form, origin).await?;
+        return Ok((give(access, &proven, &wanted).await?, proven));
     }
-    Err(Refusal::Grant(
-        "this node exchanges no tokens of issuers and no rule grants; use /oauth2/token with an account",
-    ))
+    let proven = exchange::proven(access, &form, origin).await?;
+    let body = Map::from_iter([("refresh_token".to_owned(), session(access, &proven).await?)]);
+    Ok((Given::new(body), proven))
 }
 
-async fn get(access: &Access, parts: &Parts, origin: Origin<'_>) -> Result<Given, Refusal> {
+/// What a token is wanted for.
+struct Wanted {
+    scopes: Vec<Scope>,
+    /// A refresh token too.
+    offline: bool,
+    /// Answered as RFC 8693 has it.
+    exchanged: bool,
+}
+
+async fn get(
+    access: &Access,
+    parts: &Parts,
+    origin: Origin<'_>,
+) -> Result<(Proven, Wanted), Refusal> {
     let query =
         Query::parse(parts.uri.query()).map_err(|error| Refusal::Request(error.to_string()))?;
     let proven = match credentials(&parts.headers).map_err(Error::from)? {
@@ -85,55 +108,44 @@ async fn get(access: &Access, parts: &Parts, origin: Origin<'_>) -> Result<Given
         }
         Some(Credentials::Bearer(_)) => return Err(Error::from(Wrong::Scheme).into()),
     };
-    let scopes = scopes(query.all("scope"));
-    give(
-        access,
-        &proven,
-        &scopes,
-        query.first("offline_token") == Some("true"),
-    )
-    .await
+    let wanted = Wanted {
+        scopes: scopes(query.all("scope")),
+        offline: query.first("offline_token") == Some("true"),
+        exchanged: false,
+    };
+    Ok((proven, wanted))
 }
 
-async fn post(access: &Access, form: &Form, origin: Origin<'_>) -> Result<Given, Refusal> {
-    let field = |name: &'static str| {
-        let missing = || Refusal::Request(format!("the field {name} is missing"));
-        form.first(name).ok_or_else(missing)
-    };
-    let proven = match field("grant_type")? {
+async fn post(
+    access: &Access,
+    form: &Form,
+    origin: Origin<'_>,
+) -> Result<(Proven, Wanted), Refusal> {
+    let (authenticate, local) = (&access.authenticate, access.local());
+    let grant = form.required("grant_type")?;
+    let proven = match grant {
         "password" => {
-            let (user, secret) = (field("username")?, Secret::from(field("password")?));
-            access
-                .authenticate
-                .prove(access.local(), user, &secret, origin)
-                .await?
+            let user = form.required("username")?;
+            let secret = Secret::from(form.required("password")?);
+            authenticate.prove(local, user, &secret, origin).await?
         }
         "refresh_token" => {
-            let token = Secret::from(field("refresh_token")?);
-            access
-                .authenticate
-                .refreshed(access.local(), &token, origin)
-                .await?
+            let token = Secret::from(form.required("refresh_token")?);
+            authenticate.refreshed(local, &token, origin).await?
         }
-        TOKEN_EXCHANGE => {
-            return Err(Refusal::Grant(
-                "this node exchanges no tokens of issuers; use an account's password or a refresh token",
-            ));
-        }
+        TOKEN_EXCHANGE => exchange::subject(access, form).await?,
         _ => {
             return Err(Refusal::Grant(
-                "the grants taken here are password and refresh_token",
+                "the grants taken here are password, refresh_token and token exchange (RFC 8693)",
             ));
         }
     };
-    let scopes = scopes(form.all("scope"));
-    give(
-        access,
-        &proven,
-        &scopes,
-        form.first("access_type") == Some("offline"),
-    )
-    .await
+    let wanted = Wanted {
+        scopes: scopes(form.all("scope")),
+        offline: form.first("access_type") == Some("offline"),
+        exchanged: grant == TOKEN_EXCHANGE,
+    };
+    Ok((proven, wanted))
 }
 
 /// All scopes of all parameters, without doubled ones.
@@ -147,50 +159,54 @@ fn scopes<'a>(values: impl Iterator<Item = &'a str>) -> Vec<Scope> {
     scopes
 }
 
-async fn give(
-    access: &Access,
-    proven: &Proven,
-    scopes: &[Scope],
-    offline: bool,
-) -> Result<Given, Refusal> {
-    let bound = access.grant(&proven.principal, proven.bound.as_ref(), scopes);
+async fn give(access: &Access, proven: &Proven, wanted: &Wanted) -> Result<Given, Refusal> {
+    let bound = access.grant(&proven.principal, proven.bound.as_ref(), &wanted.scopes);
     let scope = Scope::write_list(&bound.scopes());
-    let access_token = access.authenticate.issue(access.local(), proven, bound)?;
-    let refresh_token = match offline {
-        true => {
-            access
-                .authenticate
-                .issue_refresh(access.local(), proven)
-                .await?
-        }
-        false => None,
-    };
+    let issued = access.authenticate.issue(access.local(), proven, bound)?;
+    let token = issued.token.expose().as_str();
     let mut body = Map::new();
-    body.insert("token".into(), access_token.token.expose().as_str().into());
-    body.insert(
-        "access_token".into(),
-        access_token.token.expose().as_str().into(),
-    );
-    body.insert("token_type".into(), "Bearer".into());
-    body.insert(
-        "expires_in".into(),
-        access_token.expires_in_seconds().into(),
-    );
-    body.insert(
-        "issued_at".into(),
-        access_token.issued_at.to_string().into(),
-    );
-    body.insert("scope".into(), scope.into());
-    if let Some(token) = refresh_token {
-        body.insert("refresh_token".into(), token.expose().as_str().into());
+    let mut say = |name: &str, value: Value| body.insert(name.to_owned(), value);
+    say("token", token.into());
+    say("access_token", token.into());
+    say("token_type", "Bearer".into());
+    say("expires_in", issued.expires_in_seconds().into());
+    say("issued_at", issued.issued_at.to_string().into());
+    say("scope", scope.into());
+    if wanted.exchanged {
+        say("issued_token_type", ACCESS_TOKEN.into());
     }
-    Ok(Given(Value::Object(body).to_string().into()))
+    if wanted.offline
+        && let Some(token) = access
+            .authenticate
+            .issue_refresh(access.local(), proven)
+            .await?
+    {
+        say("refresh_token", token.expose().as_str().into());
+    }
+    Ok(Given::new(body))
+}
+
+/// The refresh token of an exchange, which has nothing else to give.
+async fn session(access: &Access, proven: &Proven) -> Result<Value, Refusal> {
+    let token = access
+        .authenticate
+        .issue_refresh(access.local(), proven)
+        .await?;
+    let full = || Error::Unavailable {
+        what: "the store of sessions",
+        source: "there is no room for more sessions".into(),
+    };
+    Ok(token.ok_or_else(full)?.expose().as_str().into())
 }
 
 /// A body with tokens in it.
 struct Given(Bytes);
 
 impl Given {
+    fn new(body: Map<String, Value>) -> Self {
+        Self(Value::Object(body).to_string().into())
+    }
+
     fn into_response(self) -> Response {
         let length = self.0.len();
         let mut response = Response::new(Body::from(self.0));

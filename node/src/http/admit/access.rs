@@ -24,12 +24,8 @@ use identity::{
     sign::Public,
 };
 use runtime::listener::Peer;
-use topology::model::{Grants, Node, Topology};
-use wire::{
-    name::{AccountName, MeshName},
-    scope::Scope,
-    secret_ref::SecretRef,
-};
+use topology::model::{Node, Topology};
+use wire::{name::AccountName, scope::Scope, secret_ref::SecretRef};
 
 use super::Refused;
 use crate::{
@@ -43,7 +39,11 @@ pub(super) const FORWARDED_FOR: &str = "x-forwarded-for";
 #[derive(Debug)]
 pub struct Access {
     /// The absolute URL of our token endpoint.
-    pub(in crate::http) realm: String,
+    realm: String,
+    /// The same for mesh peers: where their certificate arrives.
+    peer_realm: String,
+    /// What this node may be called in a token request.
+    names: Vec<String>,
     /// How clients name this registry; issuer and audience of its tokens.
     pub(in crate::http) login_server: String,
     pub(in crate::http) assignments: Assignments,
@@ -70,8 +70,12 @@ impl Access {
         authenticate: &Authenticate,
         previous: Option<&Self>,
     ) -> Self {
+        let peers = node.peer_endpoint.as_ref().unwrap_or(&node.endpoint);
+        let names = [&node.endpoint, peers].map(|at| [at.login_server(), at.to_string()]);
         Self {
             realm: format!("{}/oauth2/token", node.endpoint),
+            peer_realm: format!("{peers}/oauth2/token"),
+            names: names.into_iter().flatten().collect(),
             login_server: node.endpoint.login_server(),
             assignments: Assignments::new(&node.access),
             authenticate: authenticate.clone(),
@@ -98,14 +102,10 @@ impl Access {
         self
     }
 
-    /// The same, and grants of other nodes' rules are believed as `topology`, the slice of `node`, says.
+    /// The same, and grants of other nodes' rules are believed by `trust`.
     #[must_use]
-    pub fn believing(mut self, topology: &Topology, node: &Node) -> Self {
-        let grants = topology
-            .slice
-            .as_ref()
-            .and_then(|slice| slice.grants.as_ref());
-        self.trust = grants.map(|grants| trust(grants, &topology.mesh, node));
+    pub fn believing(mut self, trust: Option<Trust>) -> Self {
+        self.trust = trust;
         self
     }
 
@@ -132,6 +132,21 @@ impl Access {
         for account in self.authenticate.warm(&self.accounts).await {
             tracing::warn!(%account, "the account's password cannot be read; tried again when it is needed");
         }
+    }
+
+    /// Where somebody asks for tokens. A mesh peer does so where it came in: at the public endpoint something may end its TLS.
+    pub(super) fn realm(&self, mesh_peer: bool) -> &str {
+        match mesh_peer {
+            true => &self.peer_realm,
+            false => &self.realm,
+        }
+    }
+
+    /// Whether a token request for `target` is for this node: by its login server or URL.
+    pub(in crate::http) fn is_called(&self, target: &str) -> bool {
+        let target = target.strip_suffix('/').unwrap_or(target);
+        let is = |name: &String| name.eq_ignore_ascii_case(target);
+        self.names.iter().any(is)
     }
 
     pub(in crate::http) fn local(&self) -> Local<'_> {
@@ -189,15 +204,18 @@ impl Access {
     }
 }
 
-fn trust(grants: &Grants, mesh: &MeshName, node: &Node) -> Trust {
+/// What rule grants are believed by, as `topology`, the slice of `node`, has it.
+#[must_use]
+pub fn trust(topology: &Topology, node: &Node) -> Option<Trust> {
+    let grants = topology.slice.as_ref()?.grants.as_ref()?;
     let reached = node.peer_endpoint.as_ref().unwrap_or(&node.endpoint);
-    Trust {
-        mesh: mesh.clone(),
+    Some(Trust {
+        mesh: topology.mesh.clone(),
         issuer: grants.issuer.clone(),
         keys: Public::read(&grants.keys),
         withdrawn: grants.withdrawn.clone(),
         plain: !reached.secure,
-    }
+    })
 }
 
 fn policy(network: &topology::model::Network) -> Policy {

@@ -33,25 +33,57 @@ const CUT_OFF: Duration = Duration::from_secs(30);
 /// tries a push again for 50 seconds.
 const SIGN_IN: &str = "authentication required: sign in to this node first";
 
-pub(super) fn answer(
-    access: &Access,
-    needs: &Needs,
-    caller: &Caller,
-    decision: Decision,
-) -> Option<Box<Refused>> {
-    match decision {
-        Decision::Allow => None,
-        Decision::Challenge => Some(challenge(access, needs, None, SIGN_IN)),
-        Decision::InsufficientScope => {
-            let said = "the token does not cover this; ask for one with the scope of the challenge";
-            Some(challenge(
-                access,
-                needs,
-                Some(TokenError::InsufficientScope),
-                said,
-            ))
+/// What is to be refused: a request for this, by somebody of these.
+#[derive(Clone, Copy)]
+pub(super) struct Asked<'a> {
+    pub(super) access: &'a Access,
+    pub(super) needs: &'a Needs,
+    pub(super) mesh_peer: bool,
+}
+
+impl Asked<'_> {
+    /// The answer to a decision; none where the request goes on.
+    pub(super) fn answer(self, caller: &Caller, decision: Decision) -> Option<Box<Refused>> {
+        match decision {
+            Decision::Allow => None,
+            Decision::Challenge => Some(self.challenge(None, SIGN_IN)),
+            Decision::InsufficientScope => {
+                let said =
+                    "the token does not cover this; ask for one with the scope of the challenge";
+                Some(self.challenge(Some(TokenError::InsufficientScope), said))
+            }
+            Decision::Deny(denied) => Some(deny(self.needs, &caller.principal, denied)),
         }
-        Decision::Deny(denied) => Some(deny(needs, &caller.principal, denied)),
+    }
+
+    /// The answer to credentials that gave no principal. Too many tries look like wrong ones here: a 429 would make containerd
+    /// ask dozens of times more, and only the token endpoint says it.
+    pub(super) fn refused(self, error: &Error) -> Box<Refused> {
+        match error {
+            Error::Refused(wrong @ Wrong::Token) => {
+                self.challenge(Some(TokenError::InvalidToken), &wrong.to_string())
+            }
+            Error::Refused(wrong) => self.challenge(None, &wrong.to_string()),
+            Error::TooOften { .. } => self.challenge(None, &Wrong::Password.to_string()),
+            Error::Unavailable { what, source } => unavailable(what, source.as_ref()),
+        }
+    }
+
+    fn challenge(self, error: Option<TokenError>, said: &str) -> Box<Refused> {
+        let scopes = self.needs.scopes();
+        let bearer = Bearer {
+            realm: self.access.realm(self.mesh_peer),
+            service: &self.access.login_server,
+            scopes: &scopes,
+            error,
+        };
+        Box::new(Refused {
+            status: StatusCode::UNAUTHORIZED,
+            challenge: HeaderValue::from_str(&bearer.to_string()).ok(),
+            error: OciError::new(Code::Unauthorized, said),
+            retry_after: None,
+            caller: None,
+        })
     }
 }
 
@@ -81,23 +113,8 @@ fn deny(needs: &Needs, principal: &Principal, denied: Denied) -> Box<Refused> {
         error,
         challenge: None,
         retry_after: None,
+        caller: None,
     })
-}
-
-/// The answer to credentials that gave no principal. Too many tries look like wrong ones here: a 429 would make containerd
-/// ask dozens of times more, and only the token endpoint says it.
-pub(super) fn refused(access: &Access, needs: &Needs, error: &Error) -> Box<Refused> {
-    match error {
-        Error::Refused(wrong @ Wrong::Token) => challenge(
-            access,
-            needs,
-            Some(TokenError::InvalidToken),
-            &wrong.to_string(),
-        ),
-        Error::Refused(wrong) => challenge(access, needs, None, &wrong.to_string()),
-        Error::TooOften { .. } => challenge(access, needs, None, &Wrong::Password.to_string()),
-        Error::Unavailable { what, source } => unavailable(what, source.as_ref()),
-    }
 }
 
 /// We could not find out: never an answer about the caller. The cause is said here, to the log alone.
@@ -114,6 +131,7 @@ pub(in crate::http) fn unavailable(
         error,
         challenge: None,
         retry_after: Some(RETRY),
+        caller: None,
     })
 }
 
@@ -128,27 +146,7 @@ pub(super) fn cut_off(away: Duration) -> Box<Refused> {
         error: OciError::new(Code::Unavailable, message),
         challenge: None,
         retry_after: Some(CUT_OFF),
-    })
-}
-
-fn challenge(
-    access: &Access,
-    needs: &Needs,
-    error: Option<TokenError>,
-    said: &str,
-) -> Box<Refused> {
-    let scopes = needs.scopes();
-    let bearer = Bearer {
-        realm: &access.realm,
-        service: &access.login_server,
-        scopes: &scopes,
-        error,
-    };
-    Box::new(Refused {
-        status: StatusCode::UNAUTHORIZED,
-        challenge: HeaderValue::from_str(&bearer.to_string()).ok(),
-        error: OciError::new(Code::Unauthorized, said),
-        retry_after: None,
+        caller: None,
     })
 }
 
@@ -163,6 +161,8 @@ pub struct Refused {
     pub challenge: Option<HeaderValue>,
     /// `Retry-After`; on every 503.
     pub retry_after: Option<Duration>,
+    /// Who asked, where they had shown who they are: for the log.
+    pub caller: Option<Caller>,
 }
 
 impl Refused {
@@ -178,6 +178,7 @@ impl Refused {
             error,
             challenge: None,
             retry_after: None,
+            caller: None,
         })
     }
 

@@ -1,6 +1,8 @@
 //! A node's access for tests: accounts `reader`, `writer`, `deleter`, `lister` and `nobody`, each with the role it is called by.
 //!
-//! Roles are given on `team/*`; `open/*` is readable by everybody when `anonymous` is set. Passwords are `<account>-password`.
+//! Roles are given on `team/*`; `open/*` is readable by everybody when `anonymous` is set. Passwords are `<account>-password`. Who
+//! else may read `team/*`: the identity `promoter`, by grants of the rig's own control plane (`rig/mesh.rs`), and jobs of the issuer
+//! `corp` (`rig/corp.rs`).
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -17,6 +19,12 @@ use wire::{
 };
 
 use super::Access;
+
+mod corp;
+mod mesh;
+
+pub(in crate::http) use corp::{Corp, job};
+pub(in crate::http) use mesh::{Edge, Hub, hub};
 
 pub(in crate::http) const ACCOUNTS: [&str; 5] = ["reader", "writer", "deleter", "lister", "nobody"];
 
@@ -70,6 +78,8 @@ pub(in crate::http) fn roles(anonymous: bool) -> Vec<Assignment> {
         give(Role::RepositoryDeleter, "deleter"),
         give(Role::CatalogLister, "lister"),
         give(Role::RepositoryReader, "lister"),
+        assign(Role::RepositoryReader, promoter(), "team/*"),
+        assign(Role::RepositoryReader, corp::jobs(), "team/*"),
     ];
     if anonymous {
         roles.push(assign(
@@ -81,6 +91,10 @@ pub(in crate::http) fn roles(anonymous: bool) -> Vec<Assignment> {
     roles
 }
 
+pub(in crate::http) fn promoter() -> Assignee {
+    Assignee::Identity("promoter".parse().unwrap())
+}
+
 pub(in crate::http) fn assign(role: Role, to: Assignee, pattern: &str) -> Assignment {
     Assignment {
         role,
@@ -89,7 +103,7 @@ pub(in crate::http) fn assign(role: Role, to: Assignee, pattern: &str) -> Assign
     }
 }
 
-fn node(roles: &[Assignment], network: Network) -> Node {
+pub(in crate::http) fn node(roles: &[Assignment], network: Network) -> Node {
     Node {
         name: "prod".parse().unwrap(),
         endpoint: Endpoint {

@@ -34,7 +34,7 @@ pub(super) async fn read(clock: &Clock, headers: &HeaderMap, body: Body) -> Resu
     let read = clock.timeout(FORM_DEADLINE, to_bytes(body, MAX_FORM));
     match read.await {
         Ok(Ok(bytes)) => Form::parse(&bytes),
-        Ok(Err(error)) if is_too_long(&error) => Err(Refusal::TooLong),
+        Ok(Err(error)) if is_too_long(&error) => Err(Refusal::TooLong(MAX_FORM)),
         Ok(Err(_)) => Err(Refusal::Request("the form did not arrive whole".to_owned())),
         Err(_) => Err(Refusal::Late),
     }
@@ -73,5 +73,11 @@ impl Form {
     /// The first value of a field.
     pub(super) fn first(&self, name: &'static str) -> Option<&str> {
         self.all(name).next()
+    }
+
+    /// The first value of a field that has to be there.
+    pub(super) fn required(&self, name: &'static str) -> Result<&str, Refusal> {
+        let missing = || Refusal::Request(format!("the field {name} is missing"));
+        self.first(name).ok_or_else(missing)
     }
 }

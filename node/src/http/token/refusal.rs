@@ -9,12 +9,9 @@ use identity::error::Error;
 use serde_json::json;
 use wire::oci_error::{Code, OciError};
 
-use super::{
-    super::{
-        admit::{Refused, unavailable},
-        error,
-    },
-    form::MAX_FORM,
+use super::super::{
+    admit::{Refused, unavailable},
+    error,
 };
 
 /// Why there is no token.
@@ -29,8 +26,10 @@ pub(super) enum Refusal {
     Grant(&'static str),
     /// The body is no form.
     MediaType,
-    /// The form is too long.
-    TooLong,
+    /// The target that was asked for is another.
+    Target,
+    /// The form, or a token in it, is longer than so many bytes.
+    TooLong(usize),
     /// The form did not come in time.
     Late,
 }
@@ -61,8 +60,14 @@ impl Refusal {
                 let said = "the body is a form: application/x-www-form-urlencoded";
                 invalid(StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::Unsupported, said)
             }
-            Self::TooLong => {
-                let said = format!("the form is longer than {MAX_FORM} bytes");
+            Self::Target => said_twice(
+                StatusCode::BAD_REQUEST,
+                Code::Unsupported,
+                "invalid_target",
+                &format!("this node is {login_server}, and gives tokens for itself alone"),
+            ),
+            Self::TooLong(most) => {
+                let said = format!("the form, or a token in it, is longer than {most} bytes");
                 invalid(StatusCode::PAYLOAD_TOO_LARGE, Code::SizeInvalid, &said)
             }
             Self::Late => {
