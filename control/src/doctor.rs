@@ -13,7 +13,7 @@ use wire::{
         doctor::{Check, CheckId, Outcome, Report, Request},
         mesh::{Health, MeshStatus, NodeInTree},
     },
-    name::NodeName,
+    name::{CredentialName, NodeName},
 };
 
 use crate::{asking::Asking, status::SKEW_MS};
@@ -53,7 +53,13 @@ pub async fn examine(
         // Collected first: a stream over borrowed nodes would not be `Send`.
         let asked: Vec<_> = examined
             .iter()
-            .map(|node| of_node(node.name.clone(), &of_nodes, only.clone(), nodes, within))
+            .map(|node| {
+                let question = Question::Doctor {
+                    only: only.clone(),
+                    credentials: None,
+                };
+                of_node(node.name.clone(), &of_nodes, question, nodes, within)
+            })
             .collect();
         let answers: Vec<Vec<Check>> = futures_util::stream::iter(asked)
             .buffer_unordered(AT_ONCE)
@@ -62,6 +68,40 @@ pub async fn examine(
         checks.extend(answers.into_iter().flatten());
     }
     report(checks)
+}
+
+/// The health of one credential set: CRED-HEALTH of the rules that use it, on each of the nodes that have such rules. Nothing of rules
+/// that use another set is in it, and a set that no rule uses has no health.
+pub async fn health(
+    set: &CredentialName,
+    users: Vec<NodeName>,
+    nodes: &dyn Asking,
+    within: Duration,
+) -> Report {
+    let ids = [CheckId::CredHealth];
+    // Collected first: a stream over borrowed nodes would not be `Send`.
+    let asked: Vec<_> = users
+        .into_iter()
+        .map(|node| {
+            let question = Question::Doctor {
+                only: ids.to_vec(),
+                credentials: Some(set.clone()),
+            };
+            of_node(node, &ids, question, nodes, within)
+        })
+        .collect();
+    let answers: Vec<Vec<Check>> = futures_util::stream::iter(asked)
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await;
+    let own = format!(" (credential set {set})");
+    let is_about = |check: &Check| match &check.subject {
+        Some(subject) => subject.ends_with(&own),
+        // A node of an earlier release vouches for all its rules at once: that says nothing about this set.
+        None => check.outcome != Outcome::Ok,
+    };
+    let checks = answers.into_iter().flatten();
+    report(checks.filter(is_about).collect())
 }
 
 /// A report of these checks, grouped by id; what did not apply makes nothing worse.
@@ -81,11 +121,11 @@ pub fn report(mut checks: Vec<Check>) -> Report {
 async fn of_node(
     node: NodeName,
     ids: &[CheckId],
-    only: Vec<CheckId>,
+    question: Question,
     nodes: &dyn Asking,
     within: Duration,
 ) -> Vec<Check> {
-    let answer = nodes.ask(&node, Question::Doctor { only }, within).await;
+    let answer = nodes.ask(&node, question, within).await;
     let why = match answer {
         Ok(Answer::Doctor(checks)) => {
             // A node speaks for itself alone.

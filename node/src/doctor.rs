@@ -17,7 +17,7 @@ use topology::model::Topology;
 use wire::{
     api::doctor::{Check, CheckId, Outcome},
     hops::Hops,
-    name::NodeName,
+    name::{CredentialName, NodeName},
     repository::RepositoryName,
     time::WallTime,
 };
@@ -70,6 +70,8 @@ pub struct Patient {
     pub topology: Arc<Topology>,
     /// Reads what credentials and webhooks refer to.
     pub secrets: Secrets,
+    /// The credential set that CRED-HEALTH is asked about, if it is one.
+    pub credentials: Option<CredentialName>,
     /// Its copies.
     pub copies: Copies,
     /// By the upstream's name.

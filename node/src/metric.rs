@@ -60,6 +60,8 @@ pub struct Metrics {
     pub config_generation: Gauge<0>,
     /// `regmesh_config_applied_timestamp_seconds`
     pub config_applied: Gauge<0>,
+    /// `regmesh_identity_expiry_timestamp_seconds{identity}`: of the token in hand that ends first; absent where none is in hand.
+    pub identity_expiry: Gauge<1>,
     /// `regmesh_control_connected`: 0 or 1; absent on a node that has no control plane, so that nobody misses one.
     pub control_connected: Gauge<0>,
 }
@@ -187,6 +189,11 @@ impl Metrics {
                 "regmesh_config_applied_timestamp_seconds",
                 "When it was applied.",
                 [],
+            ),
+            identity_expiry: r.gauge(
+                "regmesh_identity_expiry_timestamp_seconds",
+                "When the token of an identity that is in hand ends.",
+                ["identity"],
             ),
             control_connected: r.gauge(
                 "regmesh_control_connected",

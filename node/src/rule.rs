@@ -6,9 +6,9 @@
 use std::{collections::HashMap, sync::Arc};
 
 use topology::{model::SharedRule, resolve::Resolver};
-use wire::{name::RuleName, repository::RepositoryName};
+use wire::{name::RuleName, repository::RepositoryName, time::WallTime};
 
-use crate::upstream::Upstream;
+use crate::upstream::{Error, Upstream};
 
 pub mod conflict;
 pub mod describe;
@@ -34,6 +34,29 @@ impl std::fmt::Debug for ActiveRule {
         f.debug_struct("ActiveRule")
             .field("rule", &self.rule.name)
             .finish_non_exhaustive()
+    }
+}
+
+impl ActiveRule {
+    /// The upstream refused us: noted, and said once for as long as it goes on.
+    pub fn refused(&self, error: &Error, now: WallTime) {
+        let is_news = self.state.denied(error.refusal, &error.detail, now);
+        self.say(error, is_news, "the rule's upstream refuses it");
+    }
+
+    /// The upstream could not be asked: the same.
+    pub fn not_asked(&self, error: &Error, now: WallTime) {
+        let is_news = self.state.away(error.refusal, &error.detail, now);
+        self.say(error, is_news, "the rule's upstream cannot be asked");
+    }
+
+    fn say(&self, error: &Error, is_news: bool, what: &str) {
+        let (rule, identity) = (&self.rule.name, describe::as_whom(&self.rule));
+        let (upstream, refusal) = (self.upstream.name(), error.refusal);
+        let (upstream_status, detail) = (error.status, &error.detail);
+        if is_news {
+            tracing::warn!(%rule, identity, upstream, %refusal, upstream_status, detail, "{what}");
+        }
     }
 }
 

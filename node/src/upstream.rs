@@ -6,7 +6,9 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
-use wire::{digest::Digest, page::Page, reference::Reference, repository::RepositoryName};
+use wire::{
+    digest::Digest, page::Page, reference::Reference, repository::RepositoryName, time::WallTime,
+};
 
 use crate::request::Request;
 
@@ -116,6 +118,12 @@ pub enum Patience {
 pub trait Upstream: Send + Sync + 'static {
     /// Whose it is, for metrics: the host, or the node's name.
     fn name(&self) -> &str;
+
+    /// When the token of our own that is in hand for it ends: a grant, a token of a foreign tenant. None where there is none in hand, or it
+    /// does not end (a password).
+    fn token_ends(&self) -> Option<WallTime> {
+        None
+    }
 
     /// A look at the way there: no repository, no credential, no circuit, nothing noted. Never fails, says what it found.
     async fn reach(&self) -> Reach;

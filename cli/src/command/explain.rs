@@ -117,7 +117,12 @@ fn told(hop: &Hop) -> Vec<String> {
             .as_ref()
             .map(|detail| format!(": {detail}"))
             .unwrap_or_default();
-        say("as", format!("{}{name}, {granted}{detail}", with.kind));
+        let until = with.token_ends;
+        let until = until
+            .map(|at| format!(", with a token until {at}"))
+            .unwrap_or_default();
+        let kind = &with.kind;
+        say("as", format!("{kind}{name}{until}, {granted}{detail}"));
     }
     if let Some(network) = &hop.network {
         let word = if network.reachable { "open" } else { "closed" };

@@ -20,11 +20,14 @@ impl Asking for Nodes {
         question: Question,
         _: Duration,
     ) -> Result<Answer, ask::Error> {
-        let Question::Doctor { only } = question else {
+        let Question::Doctor { only, credentials } = question else {
             panic!("asked something else");
         };
         if node.as_str() == "away" {
             return Err(ask::Error::NotConnected(node.clone()));
+        }
+        if let Some(set) = credentials {
+            return Ok(Answer::Doctor(of_set(&set)));
         }
         let ids = if only.is_empty() {
             vec![CheckId::StoreWrite, CheckId::Hooks]
@@ -49,6 +52,41 @@ impl Asking for Nodes {
     async fn recover(&self, _: &str) -> Result<Generation, publish::Error> {
         Err(publish::Error::NotFound)
     }
+}
+
+/// What a node says that does not know what it is asked about: of every set, and of all rules at once.
+fn of_set(set: &CredentialName) -> Vec<Check> {
+    let check = |subject: Option<String>, outcome| Check {
+        id: CheckId::CredHealth,
+        node: None,
+        subject,
+        outcome,
+        text: "found".into(),
+        fix: None,
+    };
+    vec![
+        check(None, Outcome::Ok),
+        check(Some(format!("rule a (credential set {set})")), Outcome::Ok),
+        check(
+            Some(format!("rule b (credential set {set}-2)")),
+            Outcome::Failed,
+        ),
+        check(Some(format!("rule {set} (anonymous)")), Outcome::Failed),
+    ]
+}
+
+#[tokio::test]
+async fn the_health_of_a_credential_set_is_that_of_the_rules_that_use_it_and_of_no_others() {
+    let set = "hub".parse().unwrap();
+    let within = Duration::from_secs(1);
+    let healthy = health(&set, vec!["dev".parse().unwrap()], &Nodes, within).await;
+    let subjects: Vec<_> = healthy.checks.iter().map(|c| &c.subject).collect();
+    assert_eq!(subjects, [&Some("rule a (credential set hub)".to_owned())]);
+    assert_eq!(healthy.outcome, Outcome::Ok);
+    let unused = health(&set, Vec::new(), &Nodes, within).await;
+    assert!(unused.checks.is_empty(), "nobody vouches for it");
+    let away = health(&set, vec!["away".parse().unwrap()], &Nodes, within).await;
+    assert_eq!(away.outcome, Outcome::Failed, "silence is no health");
 }
 
 fn node(name: &str, parent: Option<&str>, health: &str) -> serde_json::Value {

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use axum::response::Response;
+use topology::model::{Node, Topology, rule::Authentication};
 use wire::{
     api::{
-        doctor::{CheckId, Report, Request as Doctor},
+        doctor::{Report, Request as Doctor},
         explain::Request,
         problem::Problem,
         resource::Kind,
     },
-    name::CredentialName,
+    name::{CredentialName, NodeName},
 };
 
 use super::{
@@ -58,19 +59,22 @@ pub(super) async fn health(api: Arc<Api>, call: Call) -> Result<Response, Proble
             "there is no credentials/{name} in the topology in force"
         )));
     }
-    let request = Doctor {
-        node: None,
-        only: vec![CheckId::CredHealth],
+    let current = api.publisher.current();
+    let topology = current.topology.as_ref().ok_or_else(nothing_applied)?;
+    let users = users(topology, &name);
+    let report = checks::health(&name, users, &*api.nodes, api.settings.doctor);
+    Ok(json(200, &report.await))
+}
+
+/// The nodes with a rule in force that uses this credential set.
+fn users(topology: &Topology, set: &CredentialName) -> Vec<NodeName> {
+    let shown = Authentication::Credentials(set.clone());
+    let uses = |node: &&Node| {
+        let mut rules = node.rules.iter();
+        rules.any(|rule| rule.enabled && rule.authentication == shown)
     };
-    let report = examine(&api, request).await;
-    let checks = report.checks.into_iter();
-    let checks = checks.filter(|check| {
-        check
-            .subject
-            .as_deref()
-            .is_none_or(|of| of.contains(name.as_str()))
-    });
-    Ok(json(200, &checks::report(checks.collect())))
+    let nodes = topology.nodes.values().filter(uses);
+    nodes.map(|node| node.name.clone()).collect()
 }
 
 async fn examine(api: &Arc<Api>, request: Doctor) -> Report {

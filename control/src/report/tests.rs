@@ -15,6 +15,7 @@ fn rule(state: RuleState) -> RuleStatus {
         name: "golden".parse().unwrap(),
         source: "parent://golden/*".into(),
         target: "golden/*".parse().unwrap(),
+        identity: None,
         status: state,
         refusal: None,
         reason: Some("disk full".into()),

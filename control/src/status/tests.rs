@@ -106,6 +106,7 @@ async fn health_is_the_worst_that_applies_and_says_why() {
         name: "golden".parse().unwrap(),
         source: "docker.io/x".into(),
         target: "x".parse().unwrap(),
+        identity: None,
         status: RuleState::NotStoring,
         refusal: None,
         reason: Some("disk full".into()),

@@ -40,7 +40,9 @@ impl Running {
                 Ok(Answer::Draining)
             }
             Question::Explain(query) => Ok(Answer::Explain(Box::new(self.explain(&query).await))),
-            Question::Doctor { only } => Ok(Answer::Doctor(self.doctor(&only).await)),
+            Question::Doctor { only, credentials } => {
+                Ok(Answer::Doctor(self.doctor(&only, credentials).await))
+            }
             Question::Pull(request) => {
                 let progress = registry.pull(request).await;
                 progress.map(Answer::Pull).map_err(|error| broken(&error))

@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use identity::secret::Secrets;
-use wire::api::{
-    doctor::{Check, CheckId},
-    explain::{Hop, Query},
+use wire::{
+    api::{
+        doctor::{Check, CheckId},
+        explain::{Hop, Query},
+    },
+    name::CredentialName,
 };
 
 use super::Running;
@@ -28,8 +31,12 @@ impl Running {
         shared.registry.explain(query, &at).await
     }
 
-    /// This node's checks: those of `only`, or all that a node makes when it is empty.
-    pub async fn doctor(&self, only: &[CheckId]) -> Vec<Check> {
+    /// This node's checks: those of `only`, or all that a node makes when it is empty. With a credential set, CRED-HEALTH is about it.
+    pub async fn doctor(
+        &self,
+        only: &[CheckId],
+        credentials: Option<CredentialName>,
+    ) -> Vec<Check> {
         let shared = &self.shared;
         let rates = Arc::clone(&shared.rates);
         let patient = Patient {
@@ -38,6 +45,7 @@ impl Running {
             rules: shared.rules.load_full(),
             topology: Arc::clone(&shared.slice.load().topology),
             secrets: Secrets::of_process(),
+            credentials,
             copies: shared.copies.clone(),
             remaining: Arc::new(move |upstream: &str| rates.remaining(upstream)),
             clock: shared.clock.clone(),

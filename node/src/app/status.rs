@@ -4,13 +4,15 @@
 //! are at the moment of asking.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     hash::{DefaultHasher, Hash, Hasher},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use arc_swap::ArcSwap;
 use runtime::{metric::Counter, reconcile::Reconciler};
+use topology::model::rule::Authentication;
 use wire::{
     api::status::{
         CopiesStatus, Delivery, LastError, NodeStatus, RuleStatus, StoreStatus, WebhookStatus,
@@ -26,7 +28,14 @@ use crate::{
 
 /// What the database said last.
 #[derive(Default)]
-pub(super) struct Seen(ArcSwap<Snapshot>);
+pub(super) struct Seen(ArcSwap<Snapshot>, Mutex<BTreeSet<String>>);
+
+impl Seen {
+    /// The identities whose tokens are shown.
+    fn identities(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.1.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 #[derive(Default)]
 struct Snapshot {
@@ -175,6 +184,7 @@ fn gauges(shared: &Shared) {
     for (reason, bytes) in shared.store.evicted() {
         raise(&metrics.evicted_bytes, [reason], bytes);
     }
+    identity_expiry(shared);
     for active in shared.rules.load().iter() {
         let (name, facts) = (active.rule.name.as_str(), active.state.facts());
         metrics
@@ -184,6 +194,29 @@ fn gauges(shared: &Shared) {
             metrics.rule_last_store.set([name], at.0 as f64 / 1000.0);
         }
     }
+}
+
+/// When the tokens of identities end: of each the one that ends first, since a rule that cannot renew its own is what matters.
+fn identity_expiry(shared: &Shared) {
+    let mut ends: BTreeMap<String, WallTime> = BTreeMap::new();
+    for active in shared.rules.load().iter() {
+        let Authentication::Identity(name) = &active.rule.authentication else {
+            continue;
+        };
+        if let Some(at) = active.upstream.token_ends() {
+            let first = ends.entry(name.to_string()).or_insert(at);
+            *first = at.min(*first);
+        }
+    }
+    let gauge = &shared.metrics.identity_expiry;
+    let mut shown = shared.seen.identities();
+    for gone in shown.iter().filter(|name| !ends.contains_key(*name)) {
+        gauge.remove([gone]);
+    }
+    for (name, at) in &ends {
+        gauge.set([name], at.0 as f64 / 1000.0);
+    }
+    *shown = ends.into_keys().collect();
 }
 
 /// Brings a counter up to what is counted elsewhere.

@@ -8,7 +8,7 @@ use wire::{reference::Reference, refusal::Refusal};
 
 use super::{Finding, Patient, UPSTREAMS, found, of_each, request};
 use crate::{
-    rule::ActiveRule,
+    rule::{ActiveRule, describe::as_whom},
     upstream::{
         Patience,
         grant::{self, Answer, Grant, Question},
@@ -16,24 +16,40 @@ use crate::{
 };
 
 pub(super) async fn check(patient: &Patient) -> Vec<Finding> {
-    let rules = patient.working();
+    let mut rules = patient.working();
+    if let Some(set) = &patient.credentials {
+        rules.retain(|active| {
+            active.rule.authentication == Authentication::Credentials(set.clone())
+        });
+    }
     if rules.is_empty() {
-        return vec![Finding::skipped(None, "no rule is in force")];
+        return vec![Finding::skipped(
+            None,
+            "no rule is in force that could be asked",
+        )];
     }
     let asked = rules.len().min(UPSTREAMS);
     let mut findings = of_each(rules.clone(), |active| async move {
-        rule(patient, &active).await.into_iter().collect()
+        let finding = rule(patient, &active).await;
+        let told = patient.credentials.is_some();
+        let well = || told.then(|| Finding::ok_of(Some(subject(&active)), WELL));
+        finding.or_else(well).into_iter().collect()
     })
     .await;
     if rules.len() > asked {
         let text = format!("{} more rules were not asked about", rules.len() - asked);
         findings.push(Finding::skipped(None, text));
     }
+    if patient.credentials.is_some() {
+        return findings;
+    }
     found(
         findings,
         format!("the credentials of {asked} rules can be read, and their upstreams grant the pull"),
     )
 }
+
+const WELL: &str = "the credential can be read, and the upstream grants the pull";
 
 async fn rule(patient: &Patient, active: &ActiveRule) -> Option<Finding> {
     let subject = Some(subject(active));
@@ -42,7 +58,7 @@ async fn rule(patient: &Patient, active: &ActiveRule) -> Option<Finding> {
         return Some(Finding::failed(
             subject,
             text,
-            fix(Refusal::SecretUnavailable),
+            fix(Refusal::SecretUnavailable, &active.rule.authentication),
         ));
     }
     let example = patient.example(active).await.unwrap_or_default();
@@ -60,16 +76,12 @@ async fn rule(patient: &Patient, active: &ActiveRule) -> Option<Finding> {
     };
     let request = request();
     let asked = grant::ask(&*active.upstream, question, Patience::Long, &request);
-    judged(subject, &asked.await)
+    judged(subject, &active.rule.authentication, &asked.await)
 }
 
 fn subject(active: &ActiveRule) -> String {
     let rule = &active.rule;
-    match &rule.authentication {
-        Authentication::Anonymous => format!("rule {} (anonymous)", rule.name),
-        Authentication::Identity(name) => format!("rule {} (identity {name})", rule.name),
-        Authentication::Credentials(name) => format!("rule {} (credential set {name})", rule.name),
-    }
+    format!("rule {} ({})", rule.name, as_whom(rule))
 }
 
 /// Why the rule's credential set cannot be read; none when it can, or when the rule has none.
@@ -86,8 +98,9 @@ async fn unreadable(patient: &Patient, active: &ActiveRule) -> Option<String> {
     None
 }
 
-fn judged(subject: Option<String>, grant: &Grant) -> Option<Finding> {
+fn judged(subject: Option<String>, as_whom: &Authentication, grant: &Grant) -> Option<Finding> {
     let refusal = grant.refusal?;
+    let fix = |refusal| fix(refusal, as_whom);
     let text = format!("{refusal}: {}", grant.detail);
     let about_us = matches!(
         refusal,
@@ -105,8 +118,12 @@ fn judged(subject: Option<String>, grant: &Grant) -> Option<Finding> {
     }
 }
 
-fn fix(refusal: Refusal) -> &'static str {
+fn fix(refusal: Refusal, as_whom: &Authentication) -> &'static str {
+    let is_identity = matches!(as_whom, Authentication::Identity(_));
     match refusal {
+        Refusal::UpstreamUnauthorized if is_identity => {
+            "the upstream does not take what this identity shows: see whether the upstream is connected and at the newest generation, whether the clocks agree, and that it is a registry of the identity's kind"
+        }
         Refusal::UpstreamUnauthorized => {
             "the user name or password is wrong, expired or revoked: put the new one where the credential set points to, or give the rule a credential; it is in force with the next request"
         }

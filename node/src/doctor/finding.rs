@@ -27,6 +27,14 @@ impl Finding {
         }
     }
 
+    /// The same about one subject.
+    pub(super) fn ok_of(subject: Option<String>, text: impl Into<String>) -> Self {
+        Self {
+            subject,
+            ..Self::ok(text)
+        }
+    }
+
     /// The check did not apply, and why.
     pub(super) fn skipped(subject: Option<String>, text: impl Into<String>) -> Self {
         Self {

@@ -209,6 +209,62 @@ async fn each_way_of_an_upstream_to_deny_has_its_advice() {
 }
 
 #[tokio::test]
+async fn each_reason_for_no_token_of_an_identity_has_its_name_and_its_advice() {
+    let failed = |kind, refusal| upstream::Error::new(kind, refusal, "as it says");
+    let away = Kind::Away { retry_after: None };
+    let cases = [
+        (
+            failed(away, Refusal::IdentityTokenFailed),
+            "IDENTITY_TOKEN_FAILED",
+            "control plane",
+        ),
+        (
+            failed(Kind::Denied, Refusal::IdentityNotAttached),
+            "IDENTITY_NOT_ATTACHED",
+            "regmesh identity assign",
+        ),
+        (
+            failed(Kind::Denied, Refusal::UpstreamUnauthorized),
+            "UPSTREAM_UNAUTHORIZED",
+            "clocks agree",
+        ),
+        (
+            failed(Kind::Denied, Refusal::UpstreamDenied),
+            "UPSTREAM_DENIED",
+            "regmesh role assign",
+        ),
+    ];
+    for (error, name, advice) in cases {
+        let rig = Rig::new().await;
+        rig.dev.fail_all(&error);
+        rig.expect(
+            CredHealth,
+            Failed,
+            &[name, "identity", "as it says", advice],
+        )
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_credential_set_is_told_of_by_the_rules_that_use_it_alone() {
+    let mut rig = Rig::new().await;
+    let subjects = async |rig: &Rig| {
+        let checks = examine(&rig.patient, &[CredHealth]).await;
+        let told = checks.into_iter().map(|c| (c.subject, c.outcome));
+        told.collect::<Vec<_>>()
+    };
+    let used = rig.patient.topology.credentials.keys().next().cloned();
+    rig.patient.credentials.clone_from(&used);
+    let own = Some(format!("rule mirror (credential set {})", used.unwrap()));
+    assert_eq!(subjects(&rig).await, [(own.clone(), Outcome::Ok)]);
+    std::fs::remove_file(&rig.password).unwrap();
+    assert_eq!(subjects(&rig).await, [(own, Failed)]);
+    rig.patient.credentials = Some("unused".parse().unwrap());
+    assert_eq!(subjects(&rig).await, [(None, Outcome::Skipped)]);
+}
+
+#[tokio::test]
 async fn an_upstream_that_is_away_says_nothing_about_a_credential() {
     let rig = Rig::new().await;
     rig.origin.fail(

@@ -18,8 +18,8 @@ pub(crate) fn observe<T>(active: &ActiveRule, outcome: &Result<T, upstream::Erro
         Ok(_) => state.answered(now),
         Err(error) => match error.kind {
             Kind::Gone => state.answered(now),
-            Kind::Denied => state.denied(error.refusal, &error.detail, now),
-            Kind::Away { .. } => state.away(error.refusal, &error.detail, now),
+            Kind::Denied => active.refused(error, now),
+            Kind::Away { .. } => active.not_asked(error, now),
             Kind::Wrong | Kind::Loop | Kind::Broken => {}
         },
     }

@@ -254,7 +254,8 @@ impl Registry {
         error: Option<&Error>,
     ) {
         let (rule, source) = (&pull.rule().name, &pull.covered.source);
-        let (state, remembered) = (&pull.covered.active.state, &self.inner.remembered);
+        let (active, remembered) = (&pull.covered.active, &self.inner.remembered);
+        let state = &active.state;
         let now = self.now();
         let Some(error) = error else {
             state.answered(now);
@@ -269,11 +270,11 @@ impl Registry {
                 remembered.is_absent(rule, source, reference, asked, error);
             }
             Kind::Denied => {
-                state.denied(error.refusal, &error.detail, now);
+                active.refused(error, now);
                 remembered.denied_since(rule, pull.repository, now);
             }
             Kind::Away { .. } | Kind::Broken | Kind::Wrong => {
-                state.away(error.refusal, &error.detail, now);
+                active.not_asked(error, now);
             }
             Kind::Loop => {
                 tracing::error!(%rule, repository = %pull.repository, detail = %error.detail, "a request goes in a circle");

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     request::Request,
-    rule::{Covered, describe::describe},
+    rule::{ActiveRule, Covered, describe::describe},
     store,
     store::metadata::TagRecord,
     upstream::{
@@ -134,9 +134,7 @@ impl Registry {
             authentication: found
                 .as_ref()
                 .zip(covered.as_ref())
-                .map(|(found, covered)| {
-                    authentication(&covered.active.rule.authentication, &found.grant)
-                }),
+                .map(|(found, covered)| authentication(&covered.active, &found.grant)),
             network: reach.map(network),
             tag: here
                 .record
@@ -333,8 +331,9 @@ fn without_platform(next: Next, index: &Digest, platform: &Platform) -> Next {
     }
 }
 
-fn authentication(as_whom: &As, grant: &Grant) -> Authentication {
-    let (kind, name) = match as_whom {
+/// As whom, and what came of asking. The token in hand is looked at after that: asking may have brought it.
+fn authentication(active: &ActiveRule, grant: &Grant) -> Authentication {
+    let (kind, name) = match &active.rule.authentication {
         As::Anonymous => ("anonymous", None),
         As::Identity(name) => ("identity", Some(name.to_string())),
         As::Credentials(name) => ("credentials", Some(name.to_string())),
@@ -343,7 +342,12 @@ fn authentication(as_whom: &As, grant: &Grant) -> Authentication {
         kind: kind.to_owned(),
         name,
         granted: grant.granted,
+        token_ends: active.upstream.token_ends(),
         refusal: grant.refusal,
+        status: match &grant.answer {
+            Answer::Failed(error) => error.status,
+            Answer::Head(_) | Answer::Allowed => None,
+        },
         detail: Some(grant.detail.clone()),
     }
 }

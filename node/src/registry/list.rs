@@ -301,14 +301,15 @@ impl Registry {
 
     /// What the answer to a list says about the rule. Its 404 says nothing about any reference.
     pub(super) fn heard_list(&self, pull: Pull<'_>, error: Option<&upstream::Error>) {
-        let state = &pull.covered.active.state;
+        let active = &pull.covered.active;
+        let state = &active.state;
         match error {
             None => state.answered(self.now()),
             Some(error) => match error.kind {
                 Kind::Gone => state.answered(self.now()),
-                Kind::Denied => state.denied(error.refusal, &error.detail, self.now()),
+                Kind::Denied => active.refused(error, self.now()),
                 Kind::Away { .. } | Kind::Broken | Kind::Wrong | Kind::Loop => {
-                    state.away(error.refusal, &error.detail, self.now());
+                    active.not_asked(error, self.now());
                 }
             },
         }

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use topology::model::rule::{Authentication, Rule};
+use topology::model::rule::Rule;
 use wire::{
     cache_status::{CacheStatus, Outcome as CacheOutcome},
     hops::Hops,
@@ -18,7 +18,11 @@ use wire::{
 };
 
 use super::{Error, Outcome, Provenance, Registry, Trouble};
-use crate::{request::Request, rule::Covered, upstream};
+use crate::{
+    request::Request,
+    rule::{Covered, describe::as_whom},
+    upstream,
+};
 
 /// Where a repository belongs.
 #[derive(Debug, Clone)]
@@ -168,7 +172,7 @@ pub(super) fn trouble(covered: &Covered, error: &upstream::Error) -> Arc<Trouble
     let active = &covered.active;
     Arc::new(Trouble {
         rule: active.rule.name.clone(),
-        identity: identity(&active.rule.authentication),
+        identity: as_whom(&active.rule),
         upstream: active.upstream.name().to_owned(),
         failed_at: error.failed_at.clone(),
         refusal: error.refusal,
@@ -185,13 +189,5 @@ fn told(error: &upstream::Error) -> String {
         "the credential cannot be read".to_owned()
     } else {
         error.detail.clone()
-    }
-}
-
-fn identity(authentication: &Authentication) -> String {
-    match authentication {
-        Authentication::Anonymous => "anonymous".to_owned(),
-        Authentication::Identity(name) => format!("identity {name}"),
-        Authentication::Credentials(name) => format!("credential set {name}"),
     }
 }

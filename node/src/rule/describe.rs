@@ -1,5 +1,6 @@
 //! A rule and how it fares, as `/status`, `explain` and reports show it: the one word, the refusal behind it, the reason.
 
+use topology::model::rule::{Authentication, Rule};
 use wire::{
     api::status::{LastError, RuleState as Word, RuleStatus},
     time::WallTime,
@@ -9,6 +10,16 @@ use super::{
     ActiveRule, Status,
     status::{self, Facts},
 };
+
+/// As whom a rule asks: `identity NAME`, `credential set NAME` or `anonymous`.
+#[must_use]
+pub fn as_whom(rule: &Rule) -> String {
+    match &rule.authentication {
+        Authentication::Anonymous => "anonymous".to_owned(),
+        Authentication::Identity(name) => format!("identity {name}"),
+        Authentication::Credentials(name) => format!("credential set {name}"),
+    }
+}
 
 /// A rule in force with everything there is to say about how it fares at `now`.
 #[must_use]
@@ -23,6 +34,7 @@ pub fn describe(active: &ActiveRule, now: WallTime) -> RuleStatus {
         name: active.rule.name.clone(),
         source: active.rule.source.to_string(),
         target: active.rule.target.clone(),
+        identity: Some(as_whom(&active.rule)),
         status: word(status),
         refusal: failure.map(|failure| failure.refusal),
         reason: reason(status, &facts),

@@ -35,19 +35,23 @@ impl RuleState {
         facts.away_since = None;
     }
 
-    /// The upstream refused us.
-    pub fn denied(&self, refusal: Refusal, detail: &str, now: WallTime) {
+    /// The upstream refused us. Whether that is news.
+    pub fn denied(&self, refusal: Refusal, detail: &str, now: WallTime) -> bool {
         let mut facts = self.lock();
+        let is_news = facts.denied_since.is_none() || facts.last_refusal() != Some(refusal);
         facts.denied_since.get_or_insert(now);
         facts.away_since = None;
         facts.fail(refusal, detail, now);
+        is_news
     }
 
-    /// The upstream could not be asked.
-    pub fn away(&self, refusal: Refusal, detail: &str, now: WallTime) {
+    /// The upstream could not be asked. Whether that is news.
+    pub fn away(&self, refusal: Refusal, detail: &str, now: WallTime) -> bool {
         let mut facts = self.lock();
+        let is_news = facts.away_since.is_none() || facts.last_refusal() != Some(refusal);
         facts.away_since.get_or_insert(now);
         facts.fail(refusal, detail, now);
+        is_news
     }
 
     /// A pull passed whose content was not stored when it `began`; what was stored meanwhile is.

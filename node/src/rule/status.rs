@@ -55,6 +55,10 @@ pub struct Failure {
 }
 
 impl Facts {
+    pub(super) fn last_refusal(&self) -> Option<Refusal> {
+        self.last_error.as_ref().map(|failure| failure.refusal)
+    }
+
     pub(super) fn fail(&mut self, refusal: Refusal, detail: &str, now: WallTime) {
         self.last_error = Some(Failure {
             at: now,

@@ -13,7 +13,9 @@ use std::{
 use async_trait::async_trait;
 use rand::Rng;
 use runtime::Clock;
-use wire::{digest::Digest, page::Page, reference::Reference, repository::RepositoryName};
+use wire::{
+    digest::Digest, page::Page, reference::Reference, repository::RepositoryName, time::WallTime,
+};
 
 pub use self::circuit::{Admission, Circuit};
 use super::{
@@ -89,6 +91,10 @@ impl Breaker {
 impl Upstream for Breaker {
     fn name(&self) -> &str {
         self.inner.name()
+    }
+
+    fn token_ends(&self) -> Option<WallTime> {
+        self.inner.token_ends()
     }
 
     async fn reach(&self) -> Reach {

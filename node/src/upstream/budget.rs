@@ -15,6 +15,7 @@ use runtime::{Clock, Limit};
 use tokio::time::Instant;
 use wire::{
     digest::Digest, page::Page, reference::Reference, refusal::Refusal, repository::RepositoryName,
+    time::WallTime,
 };
 
 use super::{
@@ -191,6 +192,10 @@ impl Budget {
 impl Upstream for Budget {
     fn name(&self) -> &str {
         self.inner.name()
+    }
+
+    fn token_ends(&self) -> Option<WallTime> {
+        self.inner.token_ends()
     }
 
     async fn reach(&self) -> Reach {

@@ -23,6 +23,7 @@ use wire::{
     page::Page,
     reference::Reference,
     repository::RepositoryName,
+    time::WallTime,
 };
 
 use super::{
@@ -163,6 +164,10 @@ impl Remote {
 impl Upstream for Remote {
     fn name(&self) -> &str {
         &self.config.name
+    }
+
+    fn token_ends(&self) -> Option<WallTime> {
+        self.parts.authenticator.proof_ends()
     }
 
     async fn reach(&self) -> Reach {

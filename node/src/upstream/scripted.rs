@@ -7,7 +7,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use wire::{digest::Digest, repository::RepositoryName};
+use wire::{digest::Digest, repository::RepositoryName, time::WallTime};
 
 pub use self::gate::Gate;
 use self::state::{Content, State};
@@ -98,6 +98,11 @@ impl Scripted {
             name: name.to_owned(),
             state: Arc::new(Mutex::new(State::new())),
         })
+    }
+
+    /// The token that is in hand for it ends then.
+    pub fn token_ends(&self, at: Option<WallTime>) {
+        self.lock().token_ends = at;
     }
 
     /// Holds this manifest, and moves the tag to it if one is given. The media type is what `Content-Type` will say.

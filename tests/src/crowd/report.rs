@@ -55,6 +55,7 @@ fn rule(number: usize, now: WallTime) -> RuleStatus {
         name: format!("rule-{number}").parse().expect("a rule's name"),
         source: format!("registry.example.com/team-{number}/*"),
         target: format!("team-{number}/*").parse().expect("a pattern"),
+        identity: None,
         status: RuleState::Active,
         refusal: None,
         reason: None,

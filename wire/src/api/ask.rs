@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     api::{doctor, explain, inventory, pull, status::Delivery},
     digest::Digest,
-    name::WebhookName,
+    name::{CredentialName, WebhookName},
     reference::Reference,
     repository::RepositoryName,
 };
@@ -24,6 +24,9 @@ pub enum Question {
         /// Ids of checks.
         #[serde(default)]
         only: Vec<doctor::CheckId>,
+        /// Of CRED-HEALTH only rules that use this credential set, with a finding for each of them, also where all is well.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        credentials: Option<CredentialName>,
     },
     /// Fill and copy without a client. The same pull asked twice is one.
     Pull(pull::Request),

@@ -152,9 +152,20 @@ pub struct Authentication {
     /// `true` when the upstream lets it pull this repository now, `false` when it does not, absent when it could not be asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub granted: Option<bool>,
+    /// When the token of its own that the node has in hand for it ends; absent where it has none, or it does not end.
+    #[serde(
+        default,
+        with = "rfc3339::option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schemars(with = "Option<schema::Time>")]
+    pub token_ends: Option<WallTime>,
     /// The name of the refusal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refusal: Option<Refusal>,
+    /// The status that the upstream, or its token service, answered with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
     /// What came of asking, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,

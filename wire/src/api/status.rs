@@ -106,6 +106,9 @@ pub struct RuleStatus {
     pub source: String,
     /// Its target.
     pub target: Pattern,
+    /// As whom it calls its upstream: `identity NAME`, `credential set NAME` or `anonymous`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
     /// Its state.
     pub status: RuleState,
     /// The refusal behind the state, when there is one.
@@ -203,6 +206,7 @@ mod tests {
             name: "golden".parse().expect("a rule"),
             source: "parent://golden/*".into(),
             target: "golden/*".parse().expect("a pattern"),
+            identity: Some("identity reader".into()),
             status: RuleState::NotStoring,
             refusal: Some(Refusal::UpstreamDenied),
             reason: None,
@@ -219,7 +223,8 @@ mod tests {
         assert_eq!(
             value,
             json!({
-                "name": "golden", "source": "parent://golden/*", "target": "golden/*", "status": "NotStoring",
+                "name": "golden", "source": "parent://golden/*", "target": "golden/*",
+                "identity": "identity reader", "status": "NotStoring",
                 "refusal": "UPSTREAM_DENIED", "lastSuccess": "1970-01-01T00:00:00.000Z",
                 "lastError": { "at": "1970-01-01T00:00:00.001Z", "text": "disk full" },
                 "unstoredPulls": 3, "fills": 2, "copies": 1,

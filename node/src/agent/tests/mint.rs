@@ -77,6 +77,11 @@ async fn the_grants_of_a_slice_are_fetched_ahead_in_batches_and_lie_in_one_file_
     assert_eq!(*minted.token.expose(), own);
     assert_eq!(calls(&control).len(), 2, "what is in hand costs nothing");
 
+    let pages = get(agent.admin().unwrap(), "/metrics").await.1;
+    assert!(
+        pages.contains("regmesh_identity_expiry_timestamp_seconds{identity=\"reader\"} "),
+        "{pages}"
+    );
     let mode = std::fs::metadata(machine.file("grants.json")).unwrap();
     assert_eq!(mode.permissions().mode() & 0o777, 0o600);
     for (path, text) in files(machine.disk.path()) {

@@ -257,6 +257,7 @@ fn patient(store: Store, rules: Arc<Rules>, topology: Arc<Topology>, clock: &Clo
         rules,
         topology,
         secrets: Secrets::new(|name| (name == "HUB_USER").then(|| "robot".to_owned())),
+        credentials: None,
         copies,
         remaining: Arc::new(|_| None),
         clock: clock.clone(),

@@ -3,7 +3,7 @@
 use std::{future::pending, time::Duration};
 
 use futures_util::{FutureExt, future::join};
-use topology::model::rule::{Allowance, WhenGone};
+use topology::model::rule::{Allowance, Authentication, Rule, WhenGone};
 use wire::{event::Action, oci_error::Code, refusal::Refusal, route::ContentVerb};
 
 use super::rig::{Rig, check_after, request, settled};
@@ -263,6 +263,66 @@ async fn where_a_secret_should_be_is_for_the_status_and_not_for_whoever_pulls() 
     let active = rules.get(&"mirror".parse().unwrap()).unwrap();
     let known = format!("{:?}", active.state.facts());
     assert!(known.contains("/run/secrets/hub"), "{known}");
+}
+
+/// The row "no valid token of our own", cell by cell: cannot be asked, not a lost right.
+#[tokio::test]
+async fn t36_without_a_token_of_our_own_what_is_stored_is_served_and_the_rest_says_who_and_why() {
+    let rig = Rig::with(as_reader);
+    let image = rig.publish("1", "a");
+    rig.get("1").await.unwrap();
+    let why = "no token of our own: the last rule grant ended, and the control plane cannot be asked for it: it is not connected";
+    let kind = upstream::error::Kind::Away { retry_after: None };
+    let failed = upstream::Error::new(kind, Refusal::IdentityTokenFailed, why);
+    rig.origin.fail_all(&failed);
+    rig.later(30);
+    let stale = rig.get("1").await.unwrap();
+    assert_eq!(stale.provenance.outcome, Outcome::Stale);
+    assert_eq!(stale.provenance.age, Some(30));
+    let asked = rig.origin.total();
+    let by_digest = rig.get(image.digest.as_str()).await.unwrap();
+    assert_eq!(by_digest.provenance.outcome, Outcome::Hit);
+    assert_eq!(rig.origin.total(), asked, "a stored digest asks nobody");
+    for _ in 0..2 {
+        let error = rig.get("2").await.unwrap_err();
+        assert!(matches!(error, Error::Away(_)), "{error}");
+        let detail = error.envelope().detail.unwrap();
+        assert_eq!(detail["refusal"], "IDENTITY_TOKEN_FAILED");
+        assert_eq!(
+            (&detail["rule"], &detail["identity"]),
+            (&"mirror".into(), &"identity reader".into())
+        );
+        assert!(detail["reason"].as_str().unwrap().contains("control plane"));
+    }
+    assert_eq!(rig.vault.total(), 0, "no other rule's identity is tried");
+    let facts = rig.facts();
+    assert_eq!(facts.denied_since, None, "no lost right");
+    assert_eq!(
+        facts.last_error.unwrap().refusal,
+        Refusal::IdentityTokenFailed
+    );
+    rig.origin.heal();
+    assert_eq!(
+        rig.get("1").await.unwrap().provenance.outcome,
+        Outcome::Checked
+    );
+}
+
+#[tokio::test]
+async fn an_identity_that_is_not_attached_is_a_403_by_its_name() {
+    let rig = Rig::with(as_reader);
+    let kind = upstream::error::Kind::Denied;
+    let gone = upstream::Error::new(kind, Refusal::IdentityNotAttached, "not on this node");
+    rig.origin.fail_all(&gone);
+    let error = rig.get("1").await.unwrap_err();
+    assert!(matches!(error, Error::Denied(_)), "{error}");
+    let trouble = error.trouble().unwrap();
+    assert_eq!(trouble.refusal, Refusal::IdentityNotAttached);
+    assert_eq!(trouble.identity, "identity reader");
+}
+
+fn as_reader(rule: &mut Rule) {
+    rule.authentication = Authentication::Identity("reader".parse().unwrap());
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use topology::model::rule::{Check, UpstreamRef};
+use topology::model::rule::{Authentication, Check, UpstreamRef};
 use wire::{
     api::{
         explain::{Hop, Outcome as Will, Query},
@@ -10,6 +10,7 @@ use wire::{
     },
     generation::Generation,
     refusal::Refusal,
+    time::WallTime,
 };
 
 use super::rig::{Rig, check_after, index, publish, settled};
@@ -304,4 +305,31 @@ async fn what_is_recalled_is_foretold_as_refused() {
         .next;
     assert_eq!((stored.outcome, stored.status), (Will::Refuse, Some(403)));
     assert!(stored.reason.contains("a key leaked"), "{}", stored.reason);
+}
+
+#[tokio::test]
+async fn as_whom_until_when_and_whether_it_is_granted_are_told() {
+    let rig = Rig::with(|rule| {
+        rule.authentication = Authentication::Identity("reader".parse().unwrap());
+    });
+    rig.publish("1", "a");
+    rig.origin.token_ends(Some(WallTime(1_800_000_000_000)));
+    let told = explain(&rig, "mirror/app", "1")
+        .await
+        .authentication
+        .unwrap();
+    assert_eq!((told.kind.as_str(), told.granted), ("identity", Some(true)));
+    assert_eq!(told.name.as_deref(), Some("reader"));
+    let json = serde_json::to_value(&told).unwrap();
+    assert_eq!(json["tokenEnds"], "2027-01-15T08:00:00.000Z");
+    rig.origin
+        .fail_all(&upstream::Error::denied("origin answers 403").with_status(403));
+    let told = explain(&rig, "mirror/app", "1")
+        .await
+        .authentication
+        .unwrap();
+    assert_eq!(
+        (told.granted, told.refusal, told.status),
+        (Some(false), Some(Refusal::UpstreamDenied), Some(403))
+    );
 }

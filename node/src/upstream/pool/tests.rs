@@ -1,5 +1,7 @@
 //! Promises of the pool.
 
+mod managed;
+
 use std::{collections::BTreeMap, path::PathBuf};
 
 use topology::model::{
@@ -12,7 +14,7 @@ use topology::model::{
 use wire::{name::MeshName, page::Page, refusal::Refusal, secret_ref::SecretRef};
 
 use super::*;
-use crate::upstream::{Patience, conformance::request, observer::Unobserved};
+use crate::upstream::{Patience, conformance::request, error::Kind, observer::Unobserved};
 
 fn node(name: &str, endpoint: Endpoint, peer: Option<Endpoint>) -> Node {
     Node {

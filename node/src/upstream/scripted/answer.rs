@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use wire::{
     digest::Digest, manifest, page::Page, range::Span, reference::Reference,
-    repository::RepositoryName,
+    repository::RepositoryName, time::WallTime,
 };
 
 use super::{Call, Scripted, State, Verb, lock};
@@ -115,6 +115,10 @@ impl Transfer {
 impl Upstream for Scripted {
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn token_ends(&self) -> Option<WallTime> {
+        self.lock().token_ends
     }
 
     async fn reach(&self) -> Reach {

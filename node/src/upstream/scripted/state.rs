@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use bytes::Bytes;
-use wire::{digest::Digest, reference::Reference, repository::RepositoryName};
+use wire::{digest::Digest, reference::Reference, repository::RepositoryName, time::WallTime};
 
 use super::{Call, Gate, Verb};
 use crate::upstream::{Error, Reach};
@@ -37,6 +37,7 @@ pub(super) struct State {
     pub(super) cache_status: Option<String>,
     pub(super) warning: Option<String>,
     pub(super) reach: Option<Reach>,
+    pub(super) token_ends: Option<WallTime>,
 }
 
 impl State {
