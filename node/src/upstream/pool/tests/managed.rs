@@ -167,11 +167,8 @@ async fn one_identity_on_two_rules_is_two_grants_and_no_token_is_shared() {
     let asked = rig.mint.asked();
     let rules: Vec<&str> = asked.iter().map(|wanted| wanted.rule.as_str()).collect();
     assert_eq!(rules, ["golden", "silver"]);
-    let login_server = format!("{}", rig.hub.address);
-    assert_eq!(
-        asked[0].audience,
-        mint::Audience::Upstream(login_server.clone())
-    );
+    let login_server = rig.hub.address.to_string();
+    assert_eq!(asked[0].audience, mint::Audience::Upstream(login_server));
     let calls = rig.hub.calls();
     let own = |grant: &str| {
         vec![
