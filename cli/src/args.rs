@@ -296,6 +296,11 @@ pub struct Export {
 pub enum Exported {
     /// The mesh's CA certificates as PEM, for clients of nodes that serve their mesh certificate
     Ca,
+    /// The issuer's discovery document and public keys, as files of a static host
+    Issuer {
+        /// The folder that is served at the issuer's URL; made when there is none
+        dir: PathBuf,
+    },
 }
 
 /// `regmesh client-config CLIENT NODE`

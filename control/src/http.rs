@@ -35,6 +35,7 @@ use crate::{
 
 mod audit;
 mod call;
+mod effective;
 mod endpoint;
 mod event;
 mod explain;

@@ -6,7 +6,7 @@
 //! - [`seal`], [`ca`], [`enrol`]: keys at rest, the mesh's certificates, who is a node.
 //! - [`signing_key`], [`issuer`]: keys of the issuer, and tokens for rules by them.
 //! - [`distribute`], [`report`], `history`, [`ask`]: streams of nodes, what they say, what they are asked.
-//! - [`status`], [`explain`], [`doctor`], [`recall`]: what is known of the nodes and what they answer, joined; [`asking`] is the seam to them.
+//! - [`status`], [`explain`], [`doctor`], [`recall`]: what is known of the nodes and what they answer, joined; [`effective`]: who may do what; [`asking`] is the seam to them.
 //! - [`grpc`]: the node service's rim; `http`: the API's, made of one route table.
 //! - [`app`], [`config`]: the composition root.
 //! - [`fixed`]: a topology of files in one process, without any of that.
@@ -18,6 +18,7 @@ pub mod ca;
 pub mod config;
 pub mod distribute;
 pub mod doctor;
+pub mod effective;
 pub mod enrol;
 pub mod explain;
 pub mod fixed;

@@ -6,6 +6,7 @@
 pub mod ask;
 pub mod audit;
 pub mod doctor;
+pub mod effective;
 pub mod event;
 pub mod explain;
 pub mod inventory;

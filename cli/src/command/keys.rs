@@ -1,4 +1,4 @@
-//! `regmesh keys rotate`: the mesh CA, with overlap.
+//! `regmesh keys rotate`: the mesh CA and the issuer's keys, with overlap.
 
 use clap::Subcommand;
 use http::Method;
@@ -14,7 +14,7 @@ use crate::{
 /// What to do with keys.
 #[derive(Debug, Clone, Subcommand)]
 pub enum Keys {
-    /// Make a new CA key: believed at once, signing after an overlap, so that no node is cut off
+    /// Make new keys of the CA and of the issuer: believed at once, signing after an overlap, so that no node is cut off
     Rotate,
 }
 
@@ -23,6 +23,10 @@ pub enum Keys {
 #[serde(rename_all = "camelCase")]
 struct Rotated {
     signs_from: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    grant_key: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    federation_key: Option<String>,
 }
 
 /// Does it.
@@ -42,9 +46,15 @@ pub async fn run(keys: Keys, global: &Global) -> anyhow::Result<Exit> {
         .await?;
     output::object(global, &rotated, || {
         format!(
-            "a new CA is believed from now on; it signs from {}",
+            "a new CA and new keys of the issuer are believed from now on; they sign from {}",
             rotated.signs_from
         )
     })?;
+    if rotated.federation_key.is_some() {
+        output::words(
+            global,
+            "where `regmesh export issuer` put its files, put them anew before that",
+        );
+    }
     Ok(Exit::Ok)
 }

@@ -55,11 +55,20 @@ pub struct Join {
     /// The node it is for
     pub node: String,
     /// How long it may be used; 7 days at most
-    #[arg(long, default_value = "15m", value_parser = crate::args::duration, value_name = "DURATION")]
+    #[arg(long, default_value = "15m", value_parser = life, value_name = "DURATION")]
     pub ttl: Duration,
     /// How many instances may join with it
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub uses: u32,
+}
+
+/// How long a token is to last: at least the second that it is told in, since none at all means the default to the control plane.
+fn life(text: &str) -> Result<Duration, String> {
+    let life = crate::args::duration(text)?;
+    if life < Duration::from_secs(1) {
+        return Err("a token lasts for a second at least".to_owned());
+    }
+    Ok(life)
 }
 
 /// Does it.
@@ -73,7 +82,7 @@ pub async fn run(nodes: Nodes, global: &Global) -> anyhow::Result<Exit> {
         Nodes::Show(named) => show(&client, &named.node, global).await,
         Nodes::JoinToken(join) => {
             let request = JoinTokenRequest {
-                ttl_seconds: join.ttl.as_secs().max(1),
+                ttl_seconds: join.ttl.as_secs(),
                 uses: join.uses,
             };
             let path = format!("/api/v1/nodes/{}/join-token", segment(&join.node));

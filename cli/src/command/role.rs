@@ -2,10 +2,22 @@
 
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
-use wire::api::resource::Kind;
+use wire::{
+    api::{
+        effective::{Effective, Holder},
+        resource::Kind,
+    },
+    name::NodeName,
+    repository::RepositoryName,
+};
 
 use super::resource;
-use crate::{args::Global, client::NOTHING, exit::Exit};
+use crate::{
+    args::Global,
+    client::{Client, NOTHING},
+    exit::Exit,
+    output, table,
+};
 
 /// What to do with role assignments.
 #[derive(Debug, Clone, Subcommand)]
@@ -14,8 +26,23 @@ pub enum Role {
     Assign(Assign),
     /// Take an assignment away
     Remove(Named),
-    /// List assignments
-    List,
+    /// List assignments, or what they come to in one repository
+    List(List),
+}
+
+/// `regmesh role list`
+#[derive(Debug, Clone, Args)]
+pub struct List {
+    /// Who may read, write and delete there, and through which assignment
+    #[arg(long, value_name = "NODE/REPO", value_parser = place)]
+    pub effective: Option<Place>,
+}
+
+/// A repository of a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    node: NodeName,
+    repository: RepositoryName,
 }
 
 /// `regmesh role assign`
@@ -63,7 +90,10 @@ pub async fn run(role: Role, global: &Global) -> anyhow::Result<Exit> {
     match role {
         Role::Assign(assign) => resource::create(global, Kind::Access, None, spec(assign)).await,
         Role::Remove(named) => resource::delete(global, Kind::Access, &named.name).await,
-        Role::List => {
+        Role::List(List {
+            effective: Some(place),
+        }) => effective(global, &place).await,
+        Role::List(List { effective: None }) => {
             let head = ["name", "role", "to", "on", "repositories"];
             resource::print_list(global, Kind::Access, NOTHING, head, |found| {
                 let cell = |key| resource::cell(&found.spec, key);
@@ -78,6 +108,51 @@ pub async fn run(role: Role, global: &Global) -> anyhow::Result<Exit> {
             .await
         }
     }
+}
+
+async fn effective(global: &Global, place: &Place) -> anyhow::Result<Exit> {
+    let client = Client::new(global)?;
+    let path = format!("/api/v1/nodes/{}/effective", place.node);
+    let query = [("repository", place.repository.to_string())];
+    let found: Effective = client.get(&path, &query).await?;
+    output::object(global, &found, || {
+        let head = ["who", "read", "write", "delete", "through", "rules"];
+        table::table(head, found.holders.iter().map(row))
+    })?;
+    if found.holders.is_empty() {
+        output::words(global, "nobody may do anything there");
+    }
+    Ok(Exit::Ok)
+}
+
+fn row(holder: &Holder) -> [String; 6] {
+    let may = |may: bool| if may { "yes" } else { table::NONE }.to_owned();
+    let through = holder.through.iter().map(|through| {
+        let role = serde_json::to_value(through.role).unwrap_or_default();
+        format!(
+            "{} ({})",
+            through.assignment,
+            role.as_str().unwrap_or_default()
+        )
+    });
+    let through: Vec<String> = through.collect();
+    let rules = Some(holder.rules.join(", ")).filter(|text| !text.is_empty());
+    [
+        holder.who.clone(),
+        may(holder.read),
+        may(holder.write),
+        may(holder.delete),
+        through.join(", "),
+        table::or_none(rules),
+    ]
+}
+
+fn place(text: &str) -> Result<Place, String> {
+    let (node, repository) = text.split_once('/').ok_or("it is written NODE/REPO")?;
+    Ok(Place {
+        node: node.parse().map_err(|error| format!("{error}"))?,
+        repository: repository.parse().map_err(|error| format!("{error}"))?,
+    })
 }
 
 fn spec(assign: Assign) -> Value {
@@ -108,4 +183,59 @@ fn spec(assign: Assign) -> Value {
 fn claim(text: &str) -> Result<(String, String), String> {
     let (name, glob) = text.split_once('=').ok_or("a claim is written NAME=GLOB")?;
     Ok((name.to_owned(), glob.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use wire::{api::effective::Through, assignment::Role, pattern::Pattern};
+
+    use super::*;
+
+    #[test]
+    fn a_place_is_a_node_and_a_repository_there() {
+        let read = place("prod/promoted/team-a/api").unwrap();
+        assert_eq!(read.node.as_str(), "prod");
+        assert_eq!(read.repository.as_str(), "promoted/team-a/api");
+        for bad in [
+            "prod",
+            "prod/",
+            "/api",
+            "Prod/api",
+            "prod/api:1",
+            "prod/a/*",
+        ] {
+            assert!(place(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_row_says_what_somebody_may_and_why() {
+        let through = |assignment: &str, role| Through {
+            assignment: assignment.to_owned(),
+            role,
+            repositories: vec![Pattern::All],
+        };
+        let holder = Holder {
+            who: "identity:promoter".to_owned(),
+            read: true,
+            write: false,
+            delete: true,
+            through: vec![
+                through("a1", Role::RepositoryReader),
+                through("a2", Role::RepositoryDeleter),
+            ],
+            rules: vec!["prod/promote".to_owned()],
+        };
+        assert_eq!(
+            row(&holder),
+            [
+                "identity:promoter",
+                "yes",
+                "-",
+                "yes",
+                "a1 (repository-reader), a2 (repository-deleter)",
+                "prod/promote"
+            ]
+        );
+    }
 }

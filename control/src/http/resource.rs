@@ -246,7 +246,7 @@ fn may_use(call: &Call, kind: Kind, spec: &Value) -> Result<(), Problem> {
 }
 
 /// Whether a resource is about a node: by its `on`, by being it, or by being about all.
-fn selects(resource: &Resource, node: &Node) -> bool {
+pub(super) fn selects(resource: &Resource, node: &Node) -> bool {
     if resource.kind == Kind::Nodes {
         return resource.name == node.name.as_str();
     }

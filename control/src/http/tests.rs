@@ -27,6 +27,7 @@ use crate::{
 
 mod change;
 mod form;
+mod issuer;
 mod matrix;
 mod stream;
 

@@ -3,6 +3,7 @@
 use http::Method;
 use wire::{
     api::{
+        effective::Effective,
         inventory,
         mesh::{HistoryPoint, JoinToken, JoinTokenRequest, Published},
         status::NodeStatus,
@@ -15,6 +16,7 @@ use wire::{
 
 use super::{CHANGE, READ};
 use crate::http::{
+    effective,
     endpoint::{Endpoint, Needs},
     node::{self, Draining},
 };
@@ -125,6 +127,17 @@ pub(super) fn nodes() -> Vec<Endpoint> {
         .query::<RepositoryName>("repository", "Which.")
         .required()
         .gives::<inventory::Deleted>(200, "What is gone."),
+        Endpoint::new(
+            Method::GET,
+            "/api/v1/nodes/{name}/effective",
+            READ,
+            "Who may read, write and delete in a repository of a node, and through which role assignment",
+            effective::show,
+        )
+        .query::<RepositoryName>("repository", "Which.")
+        .required()
+        .gives::<Effective>(200, "In order of name, everybody first.")
+        .tagged(),
         Endpoint::new(
             Method::GET,
             "/api/v1/nodes/{name}/holds",
