@@ -202,8 +202,22 @@ impl Authenticate {
     /// # Errors
     /// When it cannot be signed.
     pub fn issue(&self, local: Local<'_>, proven: &Proven, bound: Bound) -> Result<Issued, Error> {
+        self.issue_as(local, proven, &proven.principal, bound)
+    }
+
+    /// The same, and the token says `principal` of its bearer: the one that was proven, in fewer claims.
+    ///
+    /// # Errors
+    /// When it cannot be signed.
+    pub fn issue_as(
+        &self,
+        local: Local<'_>,
+        proven: &Proven,
+        principal: &Principal,
+        bound: Bound,
+    ) -> Result<Issued, Error> {
         let content = Content {
-            principal: &proven.principal,
+            principal,
             bound,
             bound_to: proven.bound_to.clone(),
             tie: proven.tie.clone(),

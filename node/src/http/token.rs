@@ -162,7 +162,9 @@ fn scopes<'a>(values: impl Iterator<Item = &'a str>) -> Vec<Scope> {
 async fn give(access: &Access, proven: &Proven, wanted: &Wanted) -> Result<Given, Refusal> {
     let bound = access.grant(&proven.principal, proven.bound.as_ref(), &wanted.scopes);
     let scope = Scope::write_list(&bound.scopes());
-    let issued = access.authenticate.issue(access.local(), proven, bound)?;
+    // Claims of any length travel in no header; the refresh token stands for all of them.
+    let bearer = access.assignments.essence(&proven.principal);
+    let issued = (access.authenticate).issue_as(access.local(), proven, &bearer, bound)?;
     let token = issued.token.expose().as_str();
     let mut body = Map::new();
     let mut say = |name: &str, value: Value| body.insert(name.to_owned(), value);

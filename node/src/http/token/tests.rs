@@ -14,6 +14,7 @@ use super::{
 };
 
 mod exchange;
+mod issuers;
 
 struct Answer {
     status: u16,
