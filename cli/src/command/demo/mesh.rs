@@ -1,4 +1,5 @@
-//! The demo's mesh: an origin of its own, and a control plane with three tiers that know each other by accounts and credential sets.
+//! The demo's mesh: an origin of its own, and a control plane with three tiers. Towards the origin a rule has a credential set, between
+//! tiers each rule calls as a managed identity.
 
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
@@ -366,23 +367,19 @@ credentials:
     loginServer: 127.0.0.1:{origin}
     username: {{file: {secret}.user}}
     password: {{file: {secret}}}
-  hub:
-    loginServer: 127.0.0.1:{hub}
-    username: {{file: {secret}.user}}
-    password: {{file: {secret}}}
-  region:
-    loginServer: 127.0.0.1:{region}
-    username: {{file: {secret}.user}}
-    password: {{file: {secret}}}
+identities:
+  tier: {{kind: managed, on: [region, spoke]}}
+  promoter: {{kind: managed, on: [region, spoke]}}
 rules:
   from-origin: {{on: hub, source: '127.0.0.1:{origin}/demo/*', target: demo/*, credentials: origin}}
-  from-hub: {{on: region, source: parent://demo/*, target: demo/*, credentials: hub}}
-  from-region: {{on: spoke, source: parent://demo/*, target: demo/*, credentials: region}}
-  promote: {{on: region, source: parent://team-a/*, target: promoted/*, credentials: hub}}
-  promoted: {{on: spoke, source: parent://promoted/*, target: promoted/*, credentials: region}}
+  from-hub: {{on: region, source: parent://demo/*, target: demo/*, identity: tier}}
+  from-region: {{on: spoke, source: parent://demo/*, target: demo/*, identity: tier}}
+  promote: {{on: region, source: parent://team-a/*, target: promoted/*, identity: promoter}}
+  promoted: {{on: spoke, source: parent://promoted/*, target: promoted/*, identity: promoter}}
 access:
   - {{allow: repository-writer, to: account:demo, on: hub, repositories: [team-a/*]}}
-  - {{allow: repository-reader, to: account:demo, on: [hub, region]}}
+  - {{allow: repository-reader, to: identity:tier, on: [hub, region], repositories: [demo/*]}}
+  - {{allow: repository-reader, to: identity:promoter, on: [hub, region], repositories: [team-a/*, promoted/*]}}
   - {{allow: repository-reader, to: anonymous, on: spoke}}
 webhooks:
   show: {{on: spoke, url: '{hook}', actions: [push], scope: demo/*}}
