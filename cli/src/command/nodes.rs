@@ -258,3 +258,17 @@ async fn show(client: &Client, name: &str, global: &Global) -> anyhow::Result<Ex
     })?;
     Ok(Exit::Ok)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_join_token_that_lasts_for_nothing_is_refused() {
+        assert_eq!(life("1s"), Ok(Duration::from_secs(1)));
+        assert_eq!(life("7d"), Ok(Duration::from_secs(7 * 86_400)));
+        for bad in ["0s", "999ms", "0", "soon"] {
+            assert!(life(bad).is_err(), "{bad}");
+        }
+    }
+}
