@@ -18,6 +18,7 @@ use identity::{
     authenticate::{self, oidc::Issuers},
     keys::jwks,
     mint::Mint,
+    secret::Secrets,
     sign,
 };
 use runtime::{
@@ -116,6 +117,9 @@ pub enum Error {
     /// The keys of its tokens cannot be used.
     #[error("the node's keys cannot be used")]
     Keys(#[source] sign::Error),
+    /// No client for the machine's identity endpoint can be made.
+    #[error("nothing can be connected to")]
+    Egress(#[source] runtime::egress::Error),
     /// Authentication cannot be set up.
     #[error("callers cannot be authenticated")]
     Authenticate(#[source] identity::error::Error),
@@ -164,6 +168,7 @@ struct Shared {
     /// What their keys need of this process.
     around: jwks::Around,
     upstreams: Pool,
+    secrets: Secrets,
     fills: Fills,
     copies: Copies,
     metrics: Metrics,

@@ -174,10 +174,12 @@ impl Needs {
         needs
     }
 
-    /// An identity, and the one whose token is its assertion.
+    /// An identity, the one whose token is its assertion, and what is said of its token service.
     fn identity(&mut self, topology: &Topology, name: &IdentityName) {
         self.identities.insert(name.clone());
         let identity = topology.identities.get(name);
+        let service = identity.and_then(|identity| identity.kind.token_service());
+        self.upstreams.extend(service);
         if let Some(IdentityKind::Federated(federation)) = identity.map(|i| &i.kind) {
             self.identities.extend(federation.assertion.clone());
         }

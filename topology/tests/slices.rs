@@ -300,3 +300,53 @@ fn people_do_not_write_recalls() {
     let problems = load(&[("a.yaml".to_owned(), text)]).expect_err("refused");
     assert!(problems.iter().any(|p| p.code == "unknown-key"));
 }
+
+#[test]
+fn what_an_identity_is_shown_through_travels_with_it() {
+    let text = r#"
+mesh: contoso
+nodes:
+  hub: {endpoint: "https://hub.example"}
+  other: {endpoint: "https://other.example"}
+identities:
+  umi: {kind: azure, on: hub, objectId: o, scope: "api://x/.default"}
+  partner:
+    kind: federated
+    on: hub
+    tokenUrl: https://login.partner.example:8443/t/token
+    clientId: c
+    scope: s
+    audience: a
+    flow: token-exchange
+    assertion: umi
+    present: password
+    username: oauth2accesstoken
+    sources: [partner.example/*]
+credentials:
+  vault: {loginServer: quay.io, username: {env: U}, password: {keyVault: "https://kv.vault.azure.net/secrets/p"}, identity: umi}
+rules:
+  partner: {on: hub, source: partner.example/*, target: partner/*, identity: partner}
+  quay: {on: hub, source: quay.io/*, target: quay/*, credentials: vault}
+upstreams:
+  login.partner.example:8443: {ca: /etc/partner.pem}
+  elsewhere.example: {ca: /etc/other.pem}
+"#;
+    let mesh = load(&[("mesh.yaml".to_owned(), text.to_owned())]).expect("a valid mesh");
+    let name = "hub".parse().expect("a name");
+    let slice = topology::slice::slice(&mesh.topology, &name).expect("a slice");
+    let yaml = slice.to_yaml().expect("YAML");
+    let read = load_slice("slice.yaml", &yaml).expect("a valid slice");
+    for (identity, declared) in &mesh.topology.identities {
+        assert_eq!(read.topology.identities.get(identity), Some(declared));
+    }
+    assert_eq!(read.topology.credentials, mesh.topology.credentials);
+    let upstreams: Vec<&String> = read.topology.upstreams.keys().collect();
+    assert_eq!(upstreams, ["login.partner.example:8443"]);
+    let other = "other".parse().expect("a name");
+    let other = topology::slice::slice(&mesh.topology, &other).expect("a slice");
+    let other = other.to_yaml().expect("YAML");
+    assert!(
+        !other.contains("partner") && !other.contains("umi") && !other.contains("vault"),
+        "{other}"
+    );
+}

@@ -68,6 +68,38 @@ pub struct Create {
     /// The foreign token endpoint
     #[arg(long)]
     pub token_url: Option<String>,
+    /// How it is asked; `client-assertion` with --token-url, `direct` without
+    #[arg(long, value_enum)]
+    pub flow: Option<Flow>,
+    /// What is shown to it: `mesh` (our own federation token, the default) or the name of an azure identity
+    #[arg(long, value_name = "IDENTITY")]
+    pub assertion: Option<String>,
+    /// How the result is shown to the registry; `exchange` when left out
+    #[arg(long, value_enum)]
+    pub present: Option<Present>,
+    /// User name that goes with `--present password`, as Google's oauth2accesstoken
+    #[arg(long)]
+    pub username: Option<String>,
+}
+
+/// How a foreign token endpoint is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Flow {
+    /// Client credentials with a client assertion, as Entra has it
+    ClientAssertion,
+    /// RFC 8693, as Google and Quay have it
+    TokenExchange,
+    /// No token service between: the upstream lists our issuer
+    Direct,
+}
+
+/// How a foreign token is shown to the registry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Present {
+    /// In the exchange, as registries of Azure and nodes take it
+    Exchange,
+    /// As a password
+    Password,
 }
 
 /// An identity and a node.
@@ -163,10 +195,95 @@ fn spec(create: Create) -> Value {
         ("scope", create.scope),
         ("audience", create.audience),
         ("tokenUrl", create.token_url),
+        ("flow", create.flow.map(word)),
+        ("assertion", create.assertion),
+        ("present", create.present.map(word)),
+        ("username", create.username),
     ] {
         if let Some(value) = value {
             spec.insert(key.to_owned(), json!(value));
         }
     }
     Value::Object(spec)
+}
+
+/// The document's word, which is the flag's.
+fn word<V: ValueEnum>(value: V) -> String {
+    let word = value.to_possible_value();
+    word.map(|word| word.get_name().to_owned())
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(subcommand)]
+        identity: Identity,
+    }
+
+    fn made(words: &[&str]) -> Value {
+        let line = ["regmesh", "create"].iter().chain(words);
+        match Line::try_parse_from(line).unwrap().identity {
+            Identity::Create(create) => spec(create),
+            other => unreachable!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_key_of_an_identity_has_its_flag() {
+        let partner = made(&[
+            "-n",
+            "partner",
+            "--kind",
+            "federated",
+            "--on",
+            "dev,hub",
+            "--sources",
+            "partner.azurecr.io/*",
+            "--client-id",
+            "c",
+            "--scope",
+            "s",
+            "--audience",
+            "a",
+            "--token-url",
+            "https://t.example/token",
+            "--flow",
+            "token-exchange",
+            "--assertion",
+            "umi",
+            "--present",
+            "password",
+            "--username",
+            "oauth2accesstoken",
+        ]);
+        let wanted = json!({
+            "kind": "federated", "on": ["dev", "hub"], "sources": ["partner.azurecr.io/*"], "clientId": "c", "scope": "s",
+            "audience": "a", "tokenUrl": "https://t.example/token", "flow": "token-exchange", "assertion": "umi",
+            "present": "password", "username": "oauth2accesstoken",
+        });
+        assert_eq!(partner, wanted);
+        let azure = made(&[
+            "-n",
+            "umi",
+            "--kind",
+            "azure",
+            "--object-id",
+            "o",
+            "--resource-id",
+            "/subscriptions/s",
+        ]);
+        let wanted = json!({"kind": "azure", "objectId": "o", "resourceId": "/subscriptions/s"});
+        assert_eq!(azure, wanted);
+        assert_eq!(made(&["-n", "m", "--flow", "direct"])["flow"], "direct");
+        assert_eq!(
+            made(&["-n", "m", "--present", "exchange"])["present"],
+            "exchange"
+        );
+    }
 }

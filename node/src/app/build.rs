@@ -6,7 +6,7 @@ use std::{
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use identity::{authenticate, keys::jwks, secret::Secrets, sign};
+use identity::{authenticate, keys::jwks, secret::Secrets, sign, token_source::azure};
 use runtime::{clock::Clock, file::Files, metric::Registry as Families, tasks::Tasks};
 use tokio_util::sync::CancellationToken;
 
@@ -65,7 +65,7 @@ pub(super) async fn build(
         tasks: tasks.clone(),
         disk: Some((Arc::clone(&files), path.join("issuers"))),
     };
-    let secrets = Secrets::of_process();
+    let (machine, secrets) = secrets(&clock, tasks)?;
     let sessions = Sessions::build(Arc::clone(store.metadata()), &clock, tasks);
     let authenticate = authenticate::Config {
         keys: Arc::new(keys),
@@ -122,7 +122,8 @@ pub(super) async fn build(
         node: config.name.clone(),
         membership: joined.membership.clone(),
         mint: joined.mint,
-        secrets,
+        machine,
+        secrets: secrets.clone(),
         clock: clock.clone(),
         tasks: tasks.clone(),
         observer: observe::counted(&metrics, &rates),
@@ -159,6 +160,7 @@ pub(super) async fn build(
         issuers: ArcSwap::default(),
         around,
         upstreams,
+        secrets,
         fills,
         copies,
         metrics,
@@ -195,6 +197,15 @@ pub(super) async fn build(
         admin,
         listeners,
     })
+}
+
+/// What this process can read: its environment, files, and vaults by the Azure identities that its platform gives it.
+fn secrets(clock: &Clock, tasks: &Tasks) -> Result<(azure::Machine, Secrets), Error> {
+    let secrets = Secrets::of_process();
+    let environment = azure::Environment::read(|name| secrets.variable(name));
+    let machine = azure::Machine::new(environment, azure::ATTEMPT, clock.clone());
+    let machine = machine.map_err(Error::Egress)?;
+    Ok((machine.clone(), secrets.with_vaults(machine, tasks)))
 }
 
 async fn open_store(

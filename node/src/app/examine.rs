@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use identity::secret::Secrets;
 use wire::{
     api::{
         doctor::{Check, CheckId},
@@ -44,7 +43,7 @@ impl Running {
             store: shared.store.clone(),
             rules: shared.rules.load_full(),
             topology: Arc::clone(&shared.slice.load().topology),
-            secrets: Secrets::of_process(),
+            secrets: shared.secrets.clone(),
             credentials,
             copies: shared.copies.clone(),
             remaining: Arc::new(move |upstream: &str| rates.remaining(upstream)),

@@ -12,6 +12,7 @@ use crate::{
     upstream::{
         Patience,
         grant::{self, Answer, Grant, Question},
+        pool,
     },
 };
 
@@ -90,8 +91,11 @@ async fn unreadable(patient: &Patient, active: &ActiveRule) -> Option<String> {
         return None;
     };
     let set = patient.topology.credentials.get(name)?;
+    let secrets = patient
+        .secrets
+        .reading_as(pool::reader_of(set, &patient.topology));
     for reference in [&set.username, &set.password] {
-        if let Err(error) = patient.secrets.read(reference).await {
+        if let Err(error) = secrets.read(reference).await {
             return Some(error.to_string());
         }
     }

@@ -6,11 +6,17 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use identity::{authenticator, mint::Mint, secret::Secrets, token_source::TokenSource};
+use identity::{
+    authenticator,
+    mint::Mint,
+    secret::Secrets,
+    token_source::{TokenSource, azure::Machine},
+};
 use runtime::{Clock, Tasks, egress};
 use topology::model::{Rule, Topology};
 use url::Url;
@@ -31,6 +37,8 @@ use crate::membership::Membership;
 
 mod source;
 mod target;
+
+pub use source::reader_of;
 
 /// The times of upstreams; all have the spec's defaults.
 #[derive(Debug, Clone, Copy)]
@@ -65,6 +73,8 @@ pub struct Parts {
     pub membership: Option<Membership>,
     /// Asks the control plane for tokens of its rules; none for a node without one.
     pub mint: Option<Arc<dyn Mint>>,
+    /// Gives tokens of the Azure identities of this machine or pod.
+    pub machine: Machine,
     /// Reads credential sets.
     pub secrets: Secrets,
     /// Time.
@@ -130,7 +140,7 @@ impl Pool {
         topology: &Topology,
         target: Target,
     ) -> Result<Arc<dyn Upstream>, Error> {
-        let ca = ca(&target)?;
+        let ca = target.settings.ca.as_deref().map(ca).transpose()?;
         let (proof, mutual) = self.mutual(&target).unzip();
         let fingerprint = fingerprint(rule, topology, &target, (ca.as_deref(), proof));
         if let Some((made_of, upstream)) = self.lock().upstreams.get(&rule.name)
@@ -237,12 +247,8 @@ impl Pool {
     }
 }
 
-fn ca(target: &Target) -> Result<Option<Vec<u8>>, Error> {
-    let Some(path) = &target.settings.ca else {
-        return Ok(None);
-    };
-    let read = std::fs::read(path).map(Some);
-    read.map_err(|error| {
+fn ca(path: &Path) -> Result<Vec<u8>, Error> {
+    std::fs::read(path).map_err(|error| {
         let what = "the upstream's CA file cannot be read";
         Error::away(format!("{what}: {}: {}", path.display(), error.kind()))
     })

@@ -75,6 +75,28 @@ pub struct Federation {
     pub password_of: Option<String>,
 }
 
+impl IdentityKind {
+    /// The host of its foreign token endpoint; see [`Federation::token_service`].
+    #[must_use]
+    pub fn token_service(&self) -> Option<String> {
+        match self {
+            Self::Federated(federation) => federation.token_service(),
+            Self::Managed | Self::Azure { .. } => None,
+        }
+    }
+}
+
+impl Federation {
+    /// The host of the foreign token endpoint, `HOST[:PORT]`, as `upstreams` names it: `ca` and `proxy` of that entry count for it.
+    #[must_use]
+    pub fn token_service(&self) -> Option<String> {
+        let (scheme, rest) = self.token_url.as_deref()?.split_once("://")?;
+        let host = rest.split(['/', '?', '#']).next()?.to_ascii_lowercase();
+        let own = if scheme == "https" { ":443" } else { ":80" };
+        Some(host.strip_suffix(own).unwrap_or(&host).to_owned())
+    }
+}
+
 /// How a foreign token endpoint is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flow {

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use wire::name::{IdentityName, NodeName};
+use wire::{
+    acr,
+    name::{IdentityName, NodeName},
+};
 
 use super::{
     Mesh, Scope,
@@ -123,14 +126,18 @@ fn identity_kind(
             format!("`{name}` is a managed identity, and {host} is not a node of this mesh"),
             "managed identities are understood by nodes alone: use credentials, or an azure or federated identity",
         ),
-        (IdentityKind::Azure { scope: None, .. }, UpstreamRef::Node(node)) => (
+        (kind, UpstreamRef::Node(node)) if shows_acrs(kind) => (
             format!(
-                "`{name}` is an azure identity, and the node `{node}` is no Azure Container Registry"
+                "`{name}` is {}, and the node `{node}` is no Azure Container Registry",
+                of(kind)
             ),
             "use a managed identity towards a node, or give this one a `scope` of its own",
         ),
-        (IdentityKind::Azure { scope: None, .. }, UpstreamRef::Host(host)) if !is_acr(host) => (
-            format!("`{name}` is an azure identity, and {host} is no Azure Container Registry"),
+        (kind, UpstreamRef::Host(host)) if shows_acrs(kind) && !is_acr(host) => (
+            format!(
+                "`{name}` is {}, and {host} is no Azure Container Registry",
+                of(kind)
+            ),
             "give the identity a `scope` of its own: a token for ACR is never sent to another host",
         ),
         _ => return,
@@ -140,9 +147,27 @@ fn identity_kind(
     );
 }
 
+fn of(kind: &IdentityKind) -> &'static str {
+    match kind {
+        IdentityKind::Managed => "a managed identity",
+        IdentityKind::Azure { .. } => "an azure identity",
+        IdentityKind::Federated(_) => "a federated identity for ACR",
+    }
+}
+
+/// Whether a host takes ACR's audience: one of Azure's, or this machine, where things are tried out.
 fn is_acr(host: &str) -> bool {
-    const SUFFIXES: [&str; 4] = [".azurecr.io", ".azurecr.cn", ".azurecr.us", ".azurecr.de"];
-    SUFFIXES.iter().any(|suffix| host.ends_with(suffix))
+    acr::is_registry(host) || is_loopback(without_port(host))
+}
+
+/// Whether it would show the token that every Azure Container Registry takes.
+fn shows_acrs(kind: &IdentityKind) -> bool {
+    let scope = match kind {
+        IdentityKind::Managed => return false,
+        IdentityKind::Azure { scope, .. } => scope.as_deref().unwrap_or(acr::SCOPE),
+        IdentityKind::Federated(federation) => federation.scope.as_deref().unwrap_or_default(),
+    };
+    acr::is_scope(scope)
 }
 
 fn identity_source(
@@ -198,8 +223,27 @@ fn plaintext(
     }
 }
 
+/// The rule's identity, and those that it is shown through or that read its vault, are attached to each of its nodes.
 fn attached(draft: &Draft<'_>, topology: &Topology, findings: &mut Findings) {
-    let Some(name) = &draft.identity else { return };
+    let set = draft.credentials.as_ref();
+    let set = set.and_then(|name| topology.credentials.get(name));
+    let reader = set.and_then(|set| set.identity.as_ref());
+    let own = draft.identity.as_ref();
+    let through = own.and_then(|name| match &topology.identities.get(name)?.kind {
+        IdentityKind::Federated(federation) => federation.assertion.as_ref(),
+        IdentityKind::Managed | IdentityKind::Azure { .. } => None,
+    });
+    for name in own.into_iter().chain(through).chain(reader) {
+        attached_as(draft, name, topology, findings);
+    }
+}
+
+fn attached_as(
+    draft: &Draft<'_>,
+    name: &IdentityName,
+    topology: &Topology,
+    findings: &mut Findings,
+) {
     let Some(identity) = topology.identities.get(name) else {
         return;
     };
@@ -209,8 +253,12 @@ fn attached(draft: &Draft<'_>, topology: &Topology, findings: &mut Findings) {
     };
     if let Some(message) = several(&missing, text) {
         findings.push(
-            Finding::error(Code::IdentityNotAttached, draft.identity_place(), message)
-                .advice(format!("add the node to `on` of the identity `{name}`")),
+            Finding::error(
+                Code::IdentityNotAttached,
+                draft.authentication_place(),
+                message,
+            )
+            .advice(format!("add the node to `on` of the identity `{name}`")),
         );
     }
 }

@@ -16,6 +16,7 @@ use crate::{
     },
     problem::{Code, Finding, Findings},
     selector,
+    value::{is_loopback, without_port},
 };
 
 /// Every identity that has a legal name and a kind.
@@ -63,6 +64,18 @@ fn federation(
         .token_url
         .as_ref()
         .and_then(|at| value::url(at, &["https", "http"], findings));
+    if let Some((at, url)) = section.token_url.as_ref().zip(token_url.as_ref())
+        && !is_safe(url)
+    {
+        findings.push(
+            Finding::error(
+                Code::PlaintextIdentity,
+                at.place,
+                "an assertion would be sent there over plain http",
+            )
+            .advice("write an https URL: plain http is for loopback alone"),
+        );
+    }
     let flow = match section.flow.map(|at| at.value) {
         Some(WrittenFlow::ClientAssertion) => Flow::ClientAssertion,
         Some(WrittenFlow::TokenExchange) => Flow::TokenExchange,
@@ -93,6 +106,15 @@ fn federation(
         assertion,
         password_of: password_of(section, findings),
     }
+}
+
+/// Whether a secret may be sent there.
+fn is_safe(url: &str) -> bool {
+    let rest = url.strip_prefix("http://");
+    rest.is_none_or(|rest| {
+        let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        is_loopback(without_port(host))
+    })
 }
 
 fn password_of(section: &document::Identity, findings: &mut Findings) -> Option<String> {

@@ -55,6 +55,14 @@ impl Draft<'_> {
         let place = self.section.identity.as_ref().map(|at| at.place);
         place.unwrap_or(self.key.place)
     }
+
+    /// Of the identity or of the credential set.
+    pub(super) fn authentication_place(&self) -> Place {
+        let (identity, set) = (&self.section.identity, &self.section.credentials);
+        let place = identity.as_ref().map(|at| at.place);
+        let place = place.or_else(|| set.as_ref().map(|at| at.place));
+        place.unwrap_or(self.key.place)
+    }
 }
 
 /// A rule on one node, with its upstream known.

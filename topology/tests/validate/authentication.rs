@@ -12,9 +12,13 @@ credentials:
   hub: {{loginServer: hub.example, username: {{env: A}}, password: {{env: B}}}}
   mid: {{loginServer: "mid.example:5443", username: {{env: A}}, password: {{env: B}}}}
   docker: {{loginServer: index.docker.io, username: {{env: A}}, password: {{env: B}}}}
+  vault: {{loginServer: quay.io, username: {{keyVault: "https://kv.vault.azure.net/secrets/u"}}, password: {{keyVault: "https://kv.vault.azure.net/secrets/p"}}, identity: azure}}
 identities:
   managed: {{kind: managed, on: [mid, leaf]}}
   azure: {{kind: azure, on: hub}}
+  acr-scoped: {{kind: azure, on: hub, scope: "https://containerregistry.azure.net"}}
+  acr-partner: {{kind: federated, on: hub, tokenUrl: "https://t.example/token", scope: "https://containerregistry.azure.net/.default"}}
+  through: {{kind: federated, on: [hub, mid], tokenUrl: "https://t.example/token", assertion: azure}}
   scoped: {{kind: azure, on: hub, scope: "api://x/.default"}}
   partner: {{kind: federated, on: hub, tokenUrl: "https://t.example/token", sources: [partner.azurecr.io/shared/*, quay.io/one]}}
 access:
@@ -25,7 +29,55 @@ rules: {{r: {rule}}}
         )
     };
     let unused = |code: &&str| !code.starts_with("unused-");
-    let cases: [(&str, &[&str]); 26] = [
+    let cases: [(&str, &[&str]); 38] = [
+        (
+            "{on: hub, source: x.azurecr.de/a, target: a, identity: azure}",
+            &["identity-kind-mismatch"],
+        ),
+        (
+            "{on: hub, source: evilazurecr.io/a, target: a, identity: azure}",
+            &["identity-kind-mismatch"],
+        ),
+        (
+            "{on: hub, source: '127.0.0.1:5999/a', target: a, identity: azure}",
+            &[],
+        ),
+        (
+            "{on: hub, source: quay.io/a, target: a, identity: acr-scoped}",
+            &["identity-kind-mismatch"],
+        ),
+        (
+            "{on: hub, source: x.azurecr.cn/a, target: a, identity: acr-scoped}",
+            &[],
+        ),
+        (
+            "{on: hub, source: quay.io/a, target: a, identity: acr-partner}",
+            &["identity-kind-mismatch"],
+        ),
+        (
+            "{on: hub, source: x.azurecr.io/a, target: a, identity: acr-partner}",
+            &[],
+        ),
+        (
+            "{on: hub, source: x.azurecr.io/a, target: a, identity: through}",
+            &[],
+        ),
+        (
+            "{on: mid, source: x.azurecr.io/a, target: a, identity: through}",
+            &["identity-not-attached"],
+        ),
+        (
+            "{on: hub, source: quay.io/a, target: a, credentials: vault}",
+            &[],
+        ),
+        (
+            "{on: mid, source: quay.io/a, target: a, credentials: vault}",
+            &["identity-not-attached"],
+        ),
+        (
+            "{on: hub, source: 'x.azurecr.io:8443/a', target: a, identity: azure}",
+            &["identity-kind-mismatch"],
+        ),
         (
             "{on: hub, source: docker.io/a, target: a}",
             &["docker-hub-anonymous"],
@@ -147,4 +199,24 @@ fn the_message_of_an_identity_that_is_not_attached_is_the_specs() {
         found[0].message,
         "the identity i does not exist or is not associated with node mid"
     );
+}
+
+#[test]
+fn an_assertion_is_sent_over_https_or_to_loopback() {
+    for (url, expected) in [
+        ("https://login.partner.example/t/token", 0),
+        ("http://127.0.0.1:9/token", 0),
+        ("http://localhost/token", 0),
+        ("http://login.partner.example/t/token", 1),
+        ("http://127.0.0.1.evil.example/token", 1),
+        ("http://127.0.0.1@evil.example/token", 1),
+    ] {
+        let text =
+            format!("identities: {{partner: {{kind: federated, on: hub, tokenUrl: \"{url}\"}}}}");
+        let found = problems(&[MESH, &text]);
+        let plain = found
+            .iter()
+            .filter(|problem| problem.code == "plaintext-identity");
+        assert_eq!(plain.count(), expected, "{url}: {found:?}");
+    }
 }

@@ -27,20 +27,31 @@ use wire::{
 use super::{Pool, target::Target};
 use crate::upstream::{Error, error::Kind};
 
+mod foreign;
+
+pub use foreign::reader_of;
+
 /// What the slice says of what a rule shows, as part of its upstream's fingerprint. No secret: those are read when they are used.
 pub(super) fn definition(rule: &Rule, topology: &Topology) -> String {
     match &rule.authentication {
         Authentication::Anonymous => "anonymous".to_owned(),
-        Authentication::Credentials(name) => format!("{name} {:?}", topology.credentials.get(name)),
+        Authentication::Credentials(name) => {
+            let set = topology.credentials.get(name);
+            let reader = set.and_then(|set| set.identity.as_ref());
+            let reader = reader.map(|name| topology.identities.get(name));
+            format!("{name} {set:?} {reader:?}")
+        }
         Authentication::Identity(name) => {
             let identity = topology.identities.get(name);
-            // A federated identity may show what another one gets.
+            // A federated identity may show what another one gets, at a token service of which `upstreams` may say something.
             let shown = identity.and_then(|identity| match &identity.kind {
                 IdentityKind::Federated(federation) => federation.assertion.as_ref(),
                 IdentityKind::Managed | IdentityKind::Azure { .. } => None,
             });
             let shown = shown.map(|name| topology.identities.get(name));
-            format!("{name} {identity:?} {shown:?}")
+            let service = identity.and_then(|identity| identity.kind.token_service());
+            let service = service.map(|host| topology.upstreams.get(&host));
+            format!("{name} {identity:?} {shown:?} {service:?}")
         }
     }
 }
@@ -61,12 +72,12 @@ impl Pool {
                 let identity = self.attached(name, topology)?;
                 match &identity.kind {
                     IdentityKind::Managed => self.managed(rule, name, topology, target, is_peer),
-                    IdentityKind::Azure { .. } => Err(token_failed(format!(
-                        "the identity '{name}' is an azure identity, which this release cannot use"
-                    ))),
-                    IdentityKind::Federated(_) => Err(token_failed(format!(
-                        "the identity '{name}' is a federated identity, which this release cannot use"
-                    ))),
+                    IdentityKind::Azure { .. } => {
+                        self.azure(rule, name, identity, topology, target)
+                    }
+                    IdentityKind::Federated(federation) => {
+                        self.federated(rule, name, federation, topology, target)
+                    }
                 }
             }
         }
@@ -81,7 +92,7 @@ impl Pool {
             let detail = format!("the credential set '{name}' is not in this node's slice");
             away(Refusal::SecretUnavailable, &detail)
         })?;
-        let secrets = self.parts.secrets.clone();
+        let secrets = self.parts.secrets.reading_as(self.reader(set, topology)?);
         let (username, password) = (set.username.clone(), set.password.clone());
         Ok(Arc::new(Password::new(secrets, username, password)))
     }

@@ -4,9 +4,10 @@ mod managed;
 
 use std::{collections::BTreeMap, path::PathBuf};
 
+use identity::token_source::azure::Environment;
 use topology::model::{
-    Credential, Endpoint, Identity, Network, Node,
-    identity::IdentityKind,
+    self, Credential, Endpoint, Identity, Network, Node,
+    identity::{Federation, Flow, IdentityKind},
     node::Storage,
     rule,
     rule::{Authentication, Freshness, Source, UpstreamRef},
@@ -112,12 +113,19 @@ pub(super) fn attach(topology: &mut Topology, name: &str) {
     topology.identities.insert(name, identity);
 }
 
+fn machine() -> Machine {
+    let limit = Duration::from_millis(300);
+    let nobody = "http://127.0.0.1:9".parse().unwrap();
+    Machine::with_imds_at(Environment::default(), limit, Clock::system(), nobody).unwrap()
+}
+
 fn pool() -> (Pool, Tasks) {
     let tasks = Tasks::new("test");
     let parts = Parts {
         node: "prod".parse().unwrap(),
         membership: None,
         mint: None,
+        machine: machine(),
         secrets: Secrets::new(|_| Some("robot".to_owned())),
         clock: Clock::system(),
         tasks: tasks.clone(),
@@ -203,9 +211,9 @@ async fn what_cannot_be_carried_out_says_why() {
     assert_eq!(error.refusal, Refusal::SecretUnavailable);
     assert!(error.detail.contains("/run/secrets/absent"), "{error}");
 
-    let ca = topology::model::Upstream {
+    let ca = model::Upstream {
         ca: Some(PathBuf::from("/absent/ca.pem")),
-        ..topology::model::Upstream::default()
+        ..model::Upstream::default()
     };
     topology
         .upstreams
@@ -215,4 +223,196 @@ async fn what_cannot_be_carried_out_says_why() {
         error.is_away() && error.detail.contains("/absent/ca.pem"),
         "{error}"
     );
+}
+
+fn azure(client_id: &str, scope: Option<&str>) -> IdentityKind {
+    IdentityKind::Azure {
+        client_id: Some(client_id.to_owned()),
+        object_id: None,
+        resource_id: None,
+        scope: scope.map(str::to_owned),
+    }
+}
+
+fn federation() -> Federation {
+    Federation {
+        audience: None,
+        token_url: Some("https://login.partner.example:443/t/token".to_owned()),
+        client_id: Some("c".to_owned()),
+        scope: None,
+        flow: Flow::ClientAssertion,
+        assertion: None,
+        password_of: None,
+    }
+}
+
+fn declare(topology: &mut Topology, name: &str, kind: IdentityKind, on: &[&str]) {
+    let identity = Identity {
+        kind,
+        on: on.iter().map(|node| node.parse().unwrap()).collect(),
+        sources: Vec::new(),
+    };
+    topology.identities.insert(name.parse().unwrap(), identity);
+}
+
+/// What a rule for `source` gets that calls as `name`.
+async fn called(topology: &Topology, source: &str, name: &str) -> Error {
+    let (pool, _tasks) = pool();
+    let mut rule = rule(source);
+    rule.authentication = Authentication::Identity(name.parse().unwrap());
+    asked(&*pool.build(&rule, topology)).await
+}
+
+#[tokio::test]
+async fn an_azure_token_goes_to_registries_of_azure_unless_it_has_a_scope_of_its_own() {
+    let mut topology = topology();
+    declare(&mut topology, "acr", azure("c", None), &["prod"]);
+    declare(
+        &mut topology,
+        "own",
+        azure("c", Some("api://x/.default")),
+        &["prod"],
+    );
+    declare(&mut topology, "elsewhere", azure("c", None), &["hub"]);
+    for (source, name, refusal, away) in [
+        (
+            "contoso.azurecr.io/a",
+            "acr",
+            Refusal::IdentityTokenFailed,
+            true,
+        ),
+        ("127.0.0.1:9/a", "acr", Refusal::IdentityTokenFailed, true),
+        (
+            "registry.corp.example/a",
+            "own",
+            Refusal::IdentityTokenFailed,
+            true,
+        ),
+        (
+            "registry.corp.example/a",
+            "acr",
+            Refusal::IdentityNotAttached,
+            false,
+        ),
+        (
+            "evilazurecr.io/a",
+            "acr",
+            Refusal::IdentityNotAttached,
+            false,
+        ),
+        (
+            "contoso.azurecr.io/a",
+            "elsewhere",
+            Refusal::IdentityNotAttached,
+            false,
+        ),
+    ] {
+        let error = called(&topology, source, name).await;
+        assert_eq!(
+            (error.refusal, error.is_away()),
+            (refusal, away),
+            "{source} {name}: {error}"
+        );
+        assert_eq!(
+            error.detail.contains("IMDS"),
+            away,
+            "{source} {name}: {error}"
+        );
+    }
+    let plain = model::Upstream {
+        insecure: true,
+        ..model::Upstream::default()
+    };
+    topology
+        .upstreams
+        .insert("registry.corp.example".into(), plain);
+    let error = called(&topology, "registry.corp.example/a", "own").await;
+    assert!(error.detail.contains("only over https"), "{error}");
+}
+
+#[tokio::test]
+async fn a_federated_identity_shows_what_it_may_and_what_it_is_shown_through_is_attached_too() {
+    let mut topology = topology();
+    let through = |name: &str| Federation {
+        assertion: Some(name.parse().unwrap()),
+        ..federation()
+    };
+    let plain = Federation {
+        token_url: Some("http://login.partner.example/t".into()),
+        assertion: Some("here".parse().unwrap()),
+        ..federation()
+    };
+    declare(&mut topology, "here", azure("c", None), &["prod"]);
+    declare(&mut topology, "there", azure("c", None), &["hub"]);
+    for (name, federation) in [
+        ("mesh", federation()),
+        ("by-here", through("here")),
+        ("by-there", through("there")),
+        ("plain", plain),
+    ] {
+        declare(
+            &mut topology,
+            name,
+            IdentityKind::Federated(federation),
+            &["prod"],
+        );
+    }
+    for (name, refusal, wanted) in [
+        ("mesh", Refusal::IdentityTokenFailed, "this node has none"),
+        ("by-here", Refusal::IdentityTokenFailed, "IMDS"),
+        (
+            "by-there",
+            Refusal::IdentityNotAttached,
+            "'there' is not attached",
+        ),
+        ("plain", Refusal::IdentityNotAttached, "is not https"),
+    ] {
+        let error = called(&topology, "partner.azurecr.io/a", name).await;
+        assert_eq!(error.refusal, refusal, "{name}: {error}");
+        assert!(error.detail.contains(wanted), "{name}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_source_is_made_of_makes_another_upstream_when_it_changes() {
+    let (pool, _tasks) = pool();
+    let mut topology = topology();
+    let through = Federation {
+        assertion: Some("here".parse().unwrap()),
+        ..federation()
+    };
+    declare(&mut topology, "here", azure("c", None), &["prod"]);
+    declare(
+        &mut topology,
+        "partner",
+        IdentityKind::Federated(through),
+        &["prod"],
+    );
+    let set = topology.credentials.values_mut().next().unwrap();
+    set.identity = Some("here".parse().unwrap());
+    let mut federated = rule("partner.azurecr.io/a");
+    federated.name = "federated".parse().unwrap();
+    federated.authentication = Authentication::Identity("partner".parse().unwrap());
+    let mut credentials = rule("registry.corp.example/a");
+    credentials.authentication = Authentication::Credentials("corp".parse().unwrap());
+    let build =
+        |topology: &Topology| [&federated, &credentials].map(|rule| pool.build(rule, topology));
+    let before = build(&topology);
+    let same = build(&topology);
+    assert!(Arc::ptr_eq(&before[0], &same[0]) && Arc::ptr_eq(&before[1], &same[1]));
+    declare(&mut topology, "here", azure("other", None), &["prod"]);
+    let after = build(&topology);
+    assert!(!Arc::ptr_eq(&before[0], &after[0]) && !Arc::ptr_eq(&before[1], &after[1]));
+    let slow = model::Upstream {
+        proxy: Some("http://127.0.0.1:3128".into()),
+        ..model::Upstream::default()
+    };
+    topology
+        .upstreams
+        .insert("login.partner.example".into(), slow);
+    let proxied = build(&topology);
+    assert!(!Arc::ptr_eq(&after[0], &proxied[0]) && Arc::ptr_eq(&after[1], &proxied[1]));
+    declare(&mut topology, "here", azure("other", None), &["hub"]);
+    let error = asked(&*build(&topology)[1]).await;
+    assert_eq!(error.refusal, Refusal::IdentityNotAttached, "{error}");
 }
