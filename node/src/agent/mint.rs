@@ -2,7 +2,7 @@
 //!
 //! The grants of a slice are fetched as soon as it is in force and again before each is due, in batches, so that a pull finds its grant and
 //! an outage finds a day in hand. They are on disk for a restart without the control plane, and nowhere else. What the slice in force does
-//! not ask for, has withdrawn, or the control plane refuses is dropped. That the whole call fails says nothing about a rule: what is in
+//! not ask for, or the control plane refuses, is dropped. That the whole call fails says nothing about a rule: what is in
 //! hand goes on until it ends. Source: `spec/identity.md` "The rule grant", `spec/control-plane.md` "Identity tokens", T36.
 
 use std::{
@@ -35,7 +35,9 @@ const BATCH: usize = 256;
 const CALL: Duration = Duration::from_secs(5);
 /// How often it is looked whether something is due, and how soon what failed is tried again.
 const LOOK: Duration = Duration::from_secs(30);
-/// How soon what was refused is asked for again without a new slice.
+/// For how long a refusal answers pulls by itself: a rule that may not have its grant is no load on the control plane.
+const REFUSED_STANDS: Duration = Duration::from_secs(3);
+/// How soon what was refused is fetched ahead again without a new slice.
 const REFUSED_AGAIN: Duration = Duration::from_secs(300);
 
 /// Asks for tokens of this node's rules. Clones are the same.
@@ -63,6 +65,8 @@ struct State {
     held: HashMap<Wanted, Held>,
     /// When what could not be had is asked for again.
     again: HashMap<Wanted, WallTime>,
+    /// What the control plane refused, when and why.
+    refused: HashMap<Wanted, (WallTime, String)>,
 }
 
 impl std::fmt::Debug for Minter {
@@ -118,7 +122,7 @@ impl Minter {
         *lock(&self.0.client) = None;
     }
 
-    /// This slice is about to be in force: what it does not need, or has withdrawn, is dropped, and what it needs is fetched.
+    /// This slice is about to be in force: what it does not need is dropped, and what it needs is fetched.
     pub(super) fn follow(&self, slice: &Slice) {
         let needed = grants::needed(slice);
         {
@@ -132,6 +136,7 @@ impl Minter {
             }
             // What was refused before may be given now.
             state.again.clear();
+            state.refused.clear();
             state.needed = needed;
         }
         self.nudge();
@@ -192,6 +197,7 @@ impl Minter {
         match &outcome {
             Ok(minted) => {
                 state.again.remove(wanted);
+                state.refused.remove(wanted);
                 let held = Held::new(minted.clone(), now, rand::random());
                 state.held.insert(wanted.clone(), held);
                 self.0.unwritten.store(true, Ordering::Relaxed);
@@ -203,6 +209,7 @@ impl Minter {
                     self.0.unwritten.store(true, Ordering::Relaxed);
                 }
                 state.again.insert(wanted.clone(), now.plus(REFUSED_AGAIN));
+                state.refused.insert(wanted.clone(), (now, why.clone()));
             }
             Err(Error::Away(_)) => {
                 state.again.insert(wanted.clone(), now.plus(LOOK));
@@ -263,6 +270,14 @@ impl Minter {
         }
     }
 
+    /// Why it was refused a moment ago.
+    fn refused(&self, wanted: &Wanted) -> Option<String> {
+        let state = lock(&self.0.state);
+        let (at, why) = state.refused.get(wanted)?;
+        let stands = at.age(self.now()).is_some_and(|age| age < REFUSED_STANDS);
+        stands.then(|| why.clone())
+    }
+
     /// The grant in hand, if it has not ended.
     fn valid(&self, wanted: &Wanted) -> Option<Minted> {
         let now = self.now();
@@ -276,6 +291,9 @@ impl Mint for Minter {
         let held = self.valid(wanted);
         if let Some(fresh) = held.clone().filter(|held| held.refresh > self.now()) {
             return Ok(fresh);
+        }
+        if let Some(why) = self.refused(wanted) {
+            return Err(Error::Refused(why));
         }
         match self.ask(wanted).await {
             Err(Error::Away(why)) => held.ok_or(Error::Away(why)),

@@ -4,10 +4,7 @@
 //! is dropped; the upstream verifies. The file has mode 0600 and is written whole. One that cannot be read is set aside and said: the
 //! grants come again with the control plane. Source: `spec/identity.md` "The rule grant".
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    io,
-};
+use std::{collections::HashMap, io};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use identity::mint::{Audience, Error, Minted, Wanted};
@@ -34,8 +31,6 @@ const ASIDE: &str = "grants.damaged.json";
 pub(super) struct Needed {
     /// With the repositories that each is for.
     grants: HashMap<Wanted, String>,
-    /// Grants made before the time are worth nothing.
-    withdrawn: BTreeMap<RuleName, WallTime>,
 }
 
 /// A grant in hand.
@@ -85,13 +80,13 @@ pub(super) fn needed(slice: &Slice) -> Needed {
         let repositories = rule.source.repositories.to_string();
         (identity.kind == IdentityKind::Managed).then_some((wanted, repositories))
     });
-    let grants = grants.collect();
-    let of = topology.slice.as_ref().and_then(|of| of.grants.as_ref());
-    let withdrawn = of.map(|of| of.withdrawn.clone()).unwrap_or_default();
-    Needed { grants, withdrawn }
+    Needed {
+        grants: grants.collect(),
+    }
 }
 
-/// Whether a grant in hand is one that the slice needs, as far as it can be told here.
+/// Whether a grant in hand is one that the slice needs, as far as it can be told here. What was withdrawn is told to the upstream alone:
+/// it refuses the grant, and another one is asked for then.
 pub(super) fn is_right(wanted: &Wanted, held: &Held, needed: &Needed) -> bool {
     let Some(repositories) = needed.grants.get(wanted) else {
         return false;
@@ -99,14 +94,11 @@ pub(super) fn is_right(wanted: &Wanted, held: &Held, needed: &Needed) -> bool {
     let Some(said) = said(held.minted.token.expose()) else {
         return true;
     };
-    let made = WallTime(said.iat.saturating_mul(1_000));
-    let withdrawn = needed.withdrawn.get(&wanted.rule);
-    withdrawn.is_none_or(|at| made >= *at) && said.regmesh.repositories == [repositories.as_str()]
+    said.regmesh.repositories == [repositories.as_str()]
 }
 
 #[derive(Deserialize)]
 struct Said {
-    iat: i64,
     regmesh: About,
 }
 
@@ -228,21 +220,6 @@ pub(super) fn outcome(minted: node_service::Minted) -> Result<Minted, Error> {
     }
 }
 
-/// A grant in hand that a test knows.
-#[cfg(test)]
-pub(in crate::agent) fn grant(repositories: &str, iat: i64, canary: &str) -> String {
-    let claims = serde_json::json!({
-        "iat": iat, "regmesh": {"repositories": [repositories]}, "jti": canary,
-    });
-    let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
-    format!(
-        "{}.{}.{}",
-        part("{}"),
-        part(&claims.to_string()),
-        part(canary)
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -261,6 +238,13 @@ mod tests {
         }
     }
 
+    /// A grant for these repositories, as far as it is read here.
+    fn grant(repositories: &str) -> String {
+        let claims = serde_json::json!({"regmesh": {"repositories": [repositories]}});
+        let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
+        format!("{}.{}.c2ln", part("{}"), part(&claims.to_string()))
+    }
+
     #[test]
     fn a_grant_is_right_while_the_slice_asks_for_it_as_it_was_made() {
         let wanted = |rule: &str, identity: &str, upstream: &str| Wanted {
@@ -271,18 +255,15 @@ mod tests {
         let own = wanted("golden", "reader", "hub");
         let needed = Needed {
             grants: [(own.clone(), "team/*".to_owned())].into(),
-            withdrawn: [("golden".parse().unwrap(), WallTime(5_000))].into(),
         };
-        let made = |at| held(grant("team/*", at, "x"));
+        let made = || held(grant("team/*"));
         for (of, held, expected) in [
-            (&own, made(5), true),
-            (&own, made(6), true),
-            (&own, made(4), false),
-            (&own, held(grant("team/a", 9, "x")), false),
+            (&own, made(), true),
+            (&own, held(grant("team/a")), false),
             (&own, held("not-ours-to-read".to_owned()), true),
-            (&wanted("silver", "reader", "hub"), made(9), false),
-            (&wanted("golden", "writer", "hub"), made(9), false),
-            (&wanted("golden", "reader", "dev"), made(9), false),
+            (&wanted("silver", "reader", "hub"), made(), false),
+            (&wanted("golden", "writer", "hub"), made(), false),
+            (&wanted("golden", "reader", "dev"), made(), false),
         ] {
             assert_eq!(is_right(of, &held, &needed), expected, "{of:?}");
         }

@@ -153,6 +153,15 @@ async fn what_the_slice_or_the_control_plane_takes_back_is_gone_from_memory_and_
     };
     assert!(!why.contains('\u{1b}'), "{why}");
     assert_eq!(in_hand(&agent, "b"), None);
+    let asked = calls(&control).len();
+    for _ in 0..100 {
+        let again = agent.shared.mint.mint(&wanted("b")).await;
+        assert!(matches!(again, Err(Unminted::Refused(_))), "{again:?}");
+    }
+    assert!(
+        calls(&control).len() <= asked + 1,
+        "no load for what may not be"
+    );
     eventually("nothing is on disk", async || written(&machine) == 0).await;
 }
 
