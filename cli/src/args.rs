@@ -2,13 +2,16 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use anyhow::Context;
 use clap::{Args as Flags, Parser, Subcommand, ValueEnum};
+use identity::certificate::Pin;
 
 use crate::command::{
-    apply::Apply, audit::Audit, cache::Cache, credential_set::CredentialSet, doctor::Doctor,
-    event::Event, explain::Explain, identity::Identity, import::Import, keys::Keys, login::SignIn,
-    manifest::Manifest, nodes::Nodes, pull::Pull, recall::Recall, repository::Repository,
-    role::Role, status::Status, wait::Wait, webhook::Webhook,
+    apply::Apply, audit::Audit, cache::Cache, credential_provider::CredentialProvider,
+    credential_set::CredentialSet, doctor::Doctor, event::Event, explain::Explain,
+    identity::Identity, import::Import, keys::Keys, login::SignIn, manifest::Manifest,
+    nodes::Nodes, pull::Pull, recall::Recall, repository::Repository, role::Role, status::Status,
+    wait::Wait, webhook::Webhook,
 };
 
 /// A self-hosted mesh of OCI registries that fill themselves from upstreams.
@@ -70,6 +73,19 @@ pub struct Global {
     /// What to log: a level, or directives such as `info,node=debug`
     #[arg(long, env = "REGMESH_LOG", default_value = "info", global = true)]
     pub log: String,
+}
+
+impl Global {
+    /// The certificates of `--ca`.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn ca_pem(&self) -> anyhow::Result<Option<Vec<u8>>> {
+        let read = |path: &PathBuf| {
+            std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+        };
+        self.ca.as_ref().map(read).transpose()
+    }
 }
 
 impl std::fmt::Debug for Global {
@@ -168,6 +184,8 @@ pub enum Command {
     Verify(Verify),
     /// Print or write a client's configuration for pulling through a node
     ClientConfig(ClientConfig),
+    /// Answer a kubelet that asks for an image's credentials
+    CredentialProvider(CredentialProvider),
     /// Print a completion script
     Completion(Completion),
 }
@@ -225,11 +243,38 @@ pub struct Node {
     /// A file with the token
     #[arg(long, value_name = "FILE", conflicts_with = "join")]
     pub join_file: Option<PathBuf>,
+    /// Join a mesh with the OIDC token of a declared issuer in this file, read again at each attempt; needed at the first start only
+    #[arg(
+        long,
+        env = "REGMESH_OIDC_TOKEN_FILE",
+        value_name = "FILE",
+        group = "named",
+        conflicts_with_all = ["join", "join_file"],
+        requires_all = ["control_address", "ca_pin", "name"]
+    )]
+    pub oidc_token_file: Option<PathBuf>,
+    /// With --oidc-token-file: where the node service of the control plane is
+    #[arg(
+        long,
+        env = "REGMESH_CONTROL_ADDRESS",
+        value_name = "HOST:PORT",
+        value_parser = address
+    )]
+    pub control_address: Option<String>,
+    /// With --oidc-token-file: the SHA-256 of the public key of the mesh's CA, as `sha256:` and hex
+    #[arg(long, env = "REGMESH_CA_PIN", value_name = "PIN")]
+    pub ca_pin: Option<Pin>,
     /// Run without a control plane, from this topology file (may be repeated)
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["join", "join_file"], requires = "name")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        group = "named",
+        conflicts_with_all = ["join", "join_file", "oidc_token_file"],
+        requires = "name"
+    )]
     pub topology: Vec<PathBuf>,
-    /// With --topology: which node of it this is
-    #[arg(long, value_name = "NODE", requires = "topology")]
+    /// With --topology or --oidc-token-file: which node this is
+    #[arg(long, value_name = "NODE", requires = "named")]
     pub name: Option<String>,
     /// Where it keeps its data
     #[arg(long, default_value = ".regmesh", env = "REGMESH_DATA_DIR")]
@@ -343,6 +388,15 @@ pub struct Completion {
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     topology::value::duration(text)
         .ok_or_else(|| "a duration is written like 500ms, 30s, 5m, 2h or 7d".to_owned())
+}
+
+fn address(text: &str) -> Result<String, String> {
+    let parts = text.rsplit_once(':');
+    let port = parts.and_then(|(_, port)| port.parse::<u16>().ok());
+    match parts.filter(|(host, _)| !host.is_empty()) {
+        Some(_) if port.is_some_and(|port| port > 0) => Ok(text.to_owned()),
+        _ => Err("it is written like control.example:7443".to_owned()),
+    }
 }
 
 fn size(text: &str) -> Result<u64, String> {

@@ -42,14 +42,8 @@ impl Client {
     /// # Errors
     /// When a CA file cannot be read.
     pub fn at(global: &Global, base: Url, token: Option<Secret<String>>) -> anyhow::Result<Self> {
-        let ca_pem = match &global.ca {
-            Some(path) => Some(
-                std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?,
-            ),
-            None => None,
-        };
         let options = egress::Options {
-            ca_pem,
+            ca_pem: global.ca_pem()?,
             policy: egress::Policy::naming(base.host_str()),
             read_timeout: Duration::from_secs(90),
             user_agent: concat!("regmesh/", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -233,12 +227,34 @@ impl Client {
         })
     }
 
+    /// `POST` without a body, of something that may not be done yet: then what is said instead, which comes with status 202.
+    ///
+    /// # Errors
+    /// When it cannot be asked, refuses, or answers something else.
+    pub async fn outcome<T: DeserializeOwned, P: DeserializeOwned>(
+        &self,
+        path: &str,
+    ) -> anyhow::Result<Result<T, P>> {
+        let request = self.request(Method::POST, path, NOTHING)?;
+        match self.answered(request).await? {
+            (StatusCode::ACCEPTED, body) => read(body).map(Err),
+            (_, body) => read(body).map(Ok),
+        }
+    }
+
     async fn answer(&self, request: reqwest::RequestBuilder) -> anyhow::Result<Bytes> {
+        Ok(self.answered(request).await?.1)
+    }
+
+    async fn answered(
+        &self,
+        request: reqwest::RequestBuilder,
+    ) -> anyhow::Result<(StatusCode, Bytes)> {
         let response = request.send().await.with_context(|| self.unreachable())?;
         let status = response.status();
         let body = response.bytes().await.with_context(|| self.unreachable())?;
         if status.is_success() {
-            return Ok(body);
+            return Ok((status, body));
         }
         let error = refusal(status, &body);
         Err(if status == StatusCode::UNAUTHORIZED {

@@ -22,6 +22,7 @@ pub mod cache;
 pub mod client_config;
 pub mod completion;
 pub mod control;
+pub mod credential_provider;
 pub mod credential_set;
 pub mod demo;
 pub mod doctor;

@@ -10,12 +10,15 @@ use clap::Parser;
 pub mod args;
 pub mod client;
 pub mod command;
+pub mod docker_config;
 pub mod exit;
 pub mod login;
 pub mod mesh;
 pub mod output;
+pub mod registry;
 pub mod table;
 pub mod target;
+pub mod unverified;
 
 use args::{Args, Command};
 use exit::{Exit, Wrong};
@@ -87,6 +90,9 @@ fn run(args: Args) -> anyhow::Result<Exit> {
         Command::Event(event) => command::talk(command::event::run(event, global)),
         Command::Audit(audit) => command::talk(command::audit::run(audit, global)),
         Command::Recall(recall) => command::talk(command::recall::run(recall, global)),
+        Command::CredentialProvider(provider) => {
+            command::talk(command::credential_provider::run(&provider, global))
+        }
         Command::Login(sign_in) => command::talk(command::login::run(sign_in, global)),
     }
 }

@@ -41,6 +41,9 @@ pub struct Login {
     /// When it ends, RFC 3339; absent for the admin token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<String>,
+    /// The issuer's token, which nodes take for as long as it lasts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id_token: Option<String>,
 }
 
 /// The control plane's address.
@@ -69,6 +72,25 @@ pub fn address(global: &Global) -> anyhow::Result<Url> {
 /// # Errors
 /// When a file that was named cannot be read.
 pub fn token(global: &Global, address: &Url) -> anyhow::Result<Option<Secret<String>>> {
+    if let Some(token) = given(global, address)? {
+        return Ok(Some(token));
+    }
+    Ok(kept(address)?.map(|login| Secret::new(login.token)))
+}
+
+/// What signing in at `address` gave, if it is kept.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn kept(address: &Url) -> anyhow::Result<Option<Login>> {
+    Ok(load()?.0.remove(&key(address)))
+}
+
+/// The token for `address` that a flag or the environment names, or that lies here.
+///
+/// # Errors
+/// When a file that was named cannot be read.
+pub fn given(global: &Global, address: &Url) -> anyhow::Result<Option<Secret<String>>> {
     if let Some(path) = &global.token_file {
         return read(path).map(Some);
     }
@@ -79,11 +101,7 @@ pub fn token(global: &Global, address: &Url) -> anyhow::Result<Option<Secret<Str
     if local.exists() && !is_elsewhere(address) {
         return read(local).map(Some);
     }
-    let kept = load()?;
-    Ok(kept
-        .0
-        .get(&key(address))
-        .map(|login| Secret::new(login.token.clone())))
+    Ok(None)
 }
 
 /// Whether an address is beyond this machine, where a token that lies in the working directory has no business by itself.
@@ -96,7 +114,11 @@ fn is_elsewhere(address: &Url) -> bool {
     }
 }
 
-fn read(path: &Path) -> anyhow::Result<Secret<String>> {
+/// The token in a file.
+///
+/// # Errors
+/// When it cannot be read, or holds none.
+pub fn read(path: &Path) -> anyhow::Result<Secret<String>> {
     let text = fs::read_to_string(path)
         .with_context(|| format!("cannot read the token in {}", path.display()))?;
     anyhow::ensure!(!text.trim().is_empty(), "{} holds no token", path.display());

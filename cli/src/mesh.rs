@@ -123,7 +123,7 @@ impl Mesh {
             .await?;
         let config = agent::Config {
             data_dir: self.config.data_dir.join(name.as_str()),
-            join: Some(token.token.parse()?),
+            join: Some(agent::Join::Token(token.token.parse()?)),
             listen: None,
             admin: None,
             defaults: app::Defaults::Up,

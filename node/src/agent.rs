@@ -10,7 +10,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use runtime::Tasks;
 use tokio::sync::watch;
-use wire::{generation::Generation, join_token::JoinToken, name::NodeName};
+use wire::{generation::Generation, name::NodeName};
 
 use crate::{
     app::{self, Defaults, Running},
@@ -24,6 +24,7 @@ mod connect;
 mod enrol;
 mod enrolment;
 mod home;
+mod join;
 mod last_good;
 mod link;
 mod mint;
@@ -33,6 +34,7 @@ mod shared;
 mod start;
 mod waiting;
 
+pub use join::{ByOidc, Join};
 use shared::Shared;
 
 /// How long the agent's own tasks get to end.
@@ -44,7 +46,7 @@ pub struct Config {
     /// Where the node keeps its data; the agent's files are in `agent` below it.
     pub data_dir: PathBuf,
     /// To join with; left alone when it was used before.
-    pub join: Option<JoinToken>,
+    pub join: Option<Join>,
     /// Address to bind, whatever the slice says.
     pub listen: Option<SocketAddr>,
     /// Address of the operational listener, whatever the slice says.
@@ -63,13 +65,11 @@ pub struct Config {
 pub enum Error {
     /// There is neither an enrolment nor a token.
     #[error(
-        "this node has not joined a mesh: give it a join token of `regmesh node join-token NAME`"
+        "this node has not joined a mesh: give it a join token of `regmesh node join-token NAME`, or an OIDC token with --oidc-token-file"
     )]
     NotJoined,
     /// It joined as another node.
-    #[error(
-        "{path} belongs to node '{joined}', and the join token is for '{token}': use another directory"
-    )]
+    #[error("{path} belongs to node '{joined}', and '{token}' is to join: use another directory")]
     OtherNode {
         /// The data directory.
         path: PathBuf,

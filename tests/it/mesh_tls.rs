@@ -138,7 +138,7 @@ access:
         let loopback: SocketAddr = "127.0.0.1:0".parse().unwrap();
         let config = agent::Config {
             data_dir: self.dir.path().join(name),
-            join: Some(token.unwrap().token.parse().unwrap()),
+            join: Some(agent::Join::Token(token.unwrap().token.parse().unwrap())),
             listen: Some(loopback),
             admin: Some(loopback),
             defaults: Defaults::Node,

@@ -1,4 +1,4 @@
-//! `regmesh node`: one node. Joined to a mesh by a token; or with `--topology FILE --name N` of a topology, without a control plane.
+//! `regmesh node`: one node. Joined to a mesh by a join token or an OIDC token; or with `--topology FILE --name N` of a topology, without a control plane.
 //!
 //! A joined node needs its token at the first start only; from then on it starts from what is on its disk, whether or not the control
 //! plane is there.
@@ -8,7 +8,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use anyhow::Context;
 use control::fixed::Fixed;
 use node::{
-    agent::{self, End},
+    agent::{self, ByOidc, End, Join},
     app,
 };
 use runtime::{clock::Clock, file::Real, tasks::Tasks};
@@ -33,7 +33,7 @@ async fn joined(args: args::Node, global: &args::Global) -> anyhow::Result<Exit>
     let (clock, tasks) = (Clock::system(), Tasks::new("regmesh"));
     let config = agent::Config {
         data_dir: args.data_dir.clone(),
-        join: token(&args)?,
+        join: join(&args)?,
         listen: args.listen,
         admin: args.admin,
         defaults: app::Defaults::Node,
@@ -82,7 +82,17 @@ pub fn told(end: &End) -> String {
     }
 }
 
-fn token(args: &args::Node) -> anyhow::Result<Option<wire::join_token::JoinToken>> {
+fn join(args: &args::Node) -> anyhow::Result<Option<Join>> {
+    let oidc = (&args.oidc_token_file, &args.control_address, &args.ca_pin);
+    if let (Some(file), Some(address), Some(pin)) = oidc {
+        let name = args.name.as_deref();
+        return Ok(Some(Join::Oidc(ByOidc {
+            address: address.clone(),
+            pin: *pin,
+            node: name.context("--name is missing")?.parse()?,
+            file: file.clone(),
+        })));
+    }
     let text = match (&args.join, &args.join_file) {
         (Some(text), _) => text.clone(),
         (None, Some(path)) => std::fs::read_to_string(path)
@@ -90,7 +100,9 @@ fn token(args: &args::Node) -> anyhow::Result<Option<wire::join_token::JoinToken
         (None, None) => return Ok(None),
     };
     let token = text.trim().parse();
-    Ok(Some(token.context("the join token cannot be read")?))
+    Ok(Some(Join::Token(
+        token.context("the join token cannot be read")?,
+    )))
 }
 
 async fn alone(name: &str, args: args::Node, global: &args::Global) -> anyhow::Result<Exit> {

@@ -9,11 +9,12 @@ use std::{sync::Arc, time::Duration};
 
 use identity::certificate;
 use runtime::Backoff;
-use wire::{join_token::JoinToken, not_admitted::NotAdmitted, time::WallTime};
+use wire::{not_admitted::NotAdmitted, time::WallTime};
 
 use super::{
     enrol,
-    enrolment::{self, Credential},
+    enrolment::Credential,
+    join::Join,
     link::Error,
     session::{End, Session},
     shared::{Refusal, Shared},
@@ -25,7 +26,7 @@ const STABLE: Duration = Duration::from_secs(10);
 /// The loop.
 pub(super) struct Connect {
     pub(super) shared: Arc<Shared>,
-    pub(super) token: Option<JoinToken>,
+    pub(super) join: Option<Join>,
     pub(super) backoff: Backoff,
     pub(super) attempt: u32,
 }
@@ -87,17 +88,12 @@ impl Connect {
 
     /// The enrolment to go by: the one on disk, or by the token that was given and not used before.
     async fn joined(&mut self, known: Option<Credential>) -> Option<Credential> {
-        let unused = self.token.take().filter(|token| {
-            let hash = enrolment::token_hash(token);
-            known
-                .as_ref()
-                .is_none_or(|known| known.enrolment.token != hash)
-        });
-        let Some(token) = unused else {
+        let unused = self.join.take();
+        let Some(join) = unused.filter(|join| join.is_news(known.as_ref())) else {
             return known;
         };
         loop {
-            let error = match enrol::enrol(&self.shared.home, &self.shared.link, &token).await {
+            let error = match enrol::enrol(&self.shared.home, &self.shared.link, &join).await {
                 Ok(credential) => {
                     tracing::info!(node = %self.shared.node, mesh = credential.enrolment.mesh, "joined the mesh");
                     credential.show(&self.shared.membership);
@@ -108,6 +104,7 @@ impl Connect {
             };
             if let Error::NotAdmitted { text, .. } = &error {
                 match &known {
+                    None if join.may_change() => {}
                     Some(known) if known.enrolment.shut_out.is_none() => {
                         tracing::warn!(node = %self.shared.node, %error, "the join token was refused; the enrolment at hand goes on");
                         return Some(known.clone());

@@ -1,51 +1,43 @@
-//! Becoming a node of the mesh, and staying one: a certificate for a join token, and the next certificate for the one in use.
+//! Becoming a node of the mesh, and staying one: a certificate for a token, and the next certificate for the one in use.
 //!
 //! Both may be repeated: key and instance are on disk before anybody is asked, so an answer that was lost is asked for again as the same
 //! instance with the same key. Source: `spec/control-plane.md` "Enrolment".
 
 use std::sync::Arc;
 
-use identity::certificate::{Key, Pin};
+use identity::certificate::Key;
 use runtime::Tasks;
-use wire::{
-    join_token::JoinToken,
-    node_service::{self, EnrolRequest, RenewRequest, enrol_request::Proof},
-};
+use wire::node_service::{self, EnrolRequest, RenewRequest};
 
 use super::{
     enrolment::{self, Credential, From},
     home::Home,
+    join::{Join, Shown},
     link::{Client, Error, Link},
 };
 
 /// Joins with a token.
-pub(crate) async fn enrol(
-    home: &Arc<Home>,
-    link: &Link,
-    token: &JoinToken,
-) -> Result<Credential, Error> {
-    let pin: Pin = (token.pin.parse()).map_err(|error| away(&error))?;
+pub(crate) async fn enrol(home: &Arc<Home>, link: &Link, join: &Join) -> Result<Credential, Error> {
+    let (pin, node) = (join.pin()?, join.node().clone());
     let (key, instance) = prepare(home, &link.tasks).await?;
+    let Shown { proof, hash } = join.shown().await?;
     let request = EnrolRequest {
-        proof: Some(Proof::JoinToken(token.secret.clone())),
-        node: token.node.to_string(),
+        proof: Some(proof),
+        node: node.to_string(),
         instance: instance.clone(),
-        csr: key
-            .request(token.node.as_str())
-            .map_err(|error| away(&error))?,
+        csr: key.request(node.as_str()).map_err(|error| away(&error))?,
     };
-    let mut client = link.pinned(&token.address, pin).await?;
+    let mut client = link.pinned(join.address(), pin).await?;
     let asked = link
         .clock
         .timeout(link.config.connect, client.enrol(request));
     let given = in_time(asked.await)?;
-    let (token, node) = (token.clone(), token.node.clone());
+    let address = join.address().to_owned();
     let kept = home.on(&link.tasks, move |home| {
-        let hash = enrolment::token_hash(&token);
         let from = From {
             node: &node,
             instance: &instance,
-            address: &token.address,
+            address: &address,
             pin,
             token: &hash,
         };

@@ -11,7 +11,7 @@ use runtime::Secret;
 use rustls_pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
-use wire::{join_token::JoinToken, name::NodeName, node_service, time::WallTime};
+use wire::{name::NodeName, node_service, time::WallTime};
 
 use super::home::Home;
 use crate::membership::Membership;
@@ -37,7 +37,7 @@ pub(crate) struct Enrolment {
     /// `HOST:PORT` of the node service.
     pub(crate) address: String,
     pub(crate) pin: Pin,
-    /// SHA-256 of the secret of the join token that was used, so that it is not used again.
+    /// SHA-256 of the secret of the token that was used, so that it is not used again.
     pub(crate) token: String,
     /// Why this instance may not come back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -226,11 +226,6 @@ pub(crate) fn instance(home: &Home) -> Result<String, Error> {
     let made = Uuid::now_v7().to_string();
     home.write(INSTANCE, made.as_bytes())?;
     Ok(made)
-}
-
-/// What is kept of a token, to know it again.
-pub(crate) fn token_hash(token: &JoinToken) -> String {
-    certificate::document_digest(&token.secret)
 }
 
 fn read_key(home: &Home, name: &str) -> Result<Option<Key>, Error> {

@@ -91,7 +91,7 @@ impl Link {
         let judge = self.judge(move |chain, now| {
             let root = pin.find(chain).ok_or_else(|| {
                 seen.store(true, Ordering::Relaxed);
-                "the control plane's CA is not the one of the join token".to_owned()
+                "the control plane's CA is not the one of the join token or --ca-pin".to_owned()
             })?;
             believed(chain, std::slice::from_ref(root), now)
         });

@@ -93,7 +93,15 @@ impl Shared {
             .words
             .say(&format!("this node has no topology yet: {error}"));
         if let (true, link::Error::OtherCa(_)) = (news, error) {
-            tracing::error!(node = %self.node, %error, "what answers at the address of the join token is not its control plane");
+            tracing::error!(node = %self.node, %error, "what answers at the address that was given to join at is not the control plane that was pinned");
+        }
+        if let link::Error::NotAdmitted { .. } = error
+            && self.slices.running().is_none()
+        {
+            if news {
+                tracing::warn!(node = %self.node, %error, "not a node of the mesh yet; tried again");
+            }
+            return;
         }
         // Told once per reason: it is tried again for as long as it takes.
         match (lost || news, self.slices.running().is_some()) {

@@ -8,14 +8,15 @@ use std::{
 
 use runtime::{Backoff, Clock, Tasks, channel, file::Files};
 use tokio::sync::watch;
-use wire::{join_token::JoinToken, name::NodeName, time::WallTime};
+use wire::{name::NodeName, time::WallTime};
 
 use super::{
     Agent, Config, Error, LAST_TASKS,
     apply::{Parts, Slices},
     connect::Connect,
-    enrolment::{self, Credential},
+    enrolment::Credential,
     home::Home,
+    join::Join,
     last_good,
     link::Link,
     mint::Minter,
@@ -47,7 +48,7 @@ impl Config {
         let known = self.known(&home)?;
         let node = match (&known, &self.join) {
             (Some(known), _) => known.enrolment.node.clone(),
-            (None, Some(token)) => token.node.clone(),
+            (None, Some(join)) => join.node().clone(),
             (None, None) => return Err(Error::NotJoined),
         };
         let tasks = tasks.child(format!("agent-{node}"));
@@ -72,20 +73,20 @@ impl Config {
         let Some(known) = known else {
             return Ok(None);
         };
-        if let Some(token) = self
+        if let Some(join) = self
             .join
             .as_ref()
-            .filter(|token| token.node != known.enrolment.node)
+            .filter(|join| *join.node() != known.enrolment.node)
         {
             return Err(Error::OtherNode {
                 path: self.data_dir.clone(),
                 joined: known.enrolment.node.clone(),
-                token: token.node.clone(),
+                token: join.node().clone(),
             });
         }
-        let is_new = |token: &JoinToken| enrolment::token_hash(token) != known.enrolment.token;
+        let is_news = |join: &Join| join.is_news(Some(&known));
         match &known.enrolment.shut_out {
-            Some(why) if !self.join.as_ref().is_some_and(is_new) => {
+            Some(why) if !self.join.as_ref().is_some_and(is_news) => {
                 Err(Error::ShutOut(why.clone()))
             }
             Some(_) | None => Ok(Some(known)),
@@ -174,7 +175,7 @@ impl Config {
         shared.mint.keep();
         let connect = Connect {
             shared: Arc::clone(&shared),
-            token: self.join,
+            join: self.join,
             backoff: Backoff {
                 base: self.settings.control_retry,
                 max: self.settings.control_retry_most,

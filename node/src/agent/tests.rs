@@ -12,7 +12,7 @@ use wire::{
     generation::Generation, join_token::JoinToken, not_admitted::NotAdmitted, time::WallTime,
 };
 
-use super::{Agent, Config, End, Error};
+use super::{Agent, ByOidc, Config, End, Error, Join};
 use crate::{
     app::{self, Defaults, Running},
     settings::Settings,
@@ -44,14 +44,10 @@ fn machine() -> Machine {
 
 impl Machine {
     async fn start(&self, join: Option<JoinToken>) -> Result<Agent, Error> {
-        self.start_on(Arc::new(Real), join).await
+        self.start_on(Arc::new(Real), join.map(Join::Token)).await
     }
 
-    async fn start_on(
-        &self,
-        files: Arc<dyn Files>,
-        join: Option<JoinToken>,
-    ) -> Result<Agent, Error> {
+    async fn start_on(&self, files: Arc<dyn Files>, join: Option<Join>) -> Result<Agent, Error> {
         let local = SocketAddr::from(([127, 0, 0, 1], 0));
         let config = Config {
             data_dir: self.disk.path().to_owned(),

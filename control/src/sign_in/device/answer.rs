@@ -180,18 +180,21 @@ mod tests {
 
     use super::*;
 
-    fn read(change: &Value) -> Option<Places> {
+    fn document(change: &Value) -> Document {
         let mut document = json!({
             "issuer": "https://corp.example",
             "jwks_uri": "https://corp.example/keys",
             "device_authorization_endpoint": "https://corp.example/device",
             "token_endpoint": "https://tokens.example/token",
         });
-        let document_map = document.as_object_mut().unwrap();
-        document_map.extend(change.as_object().unwrap().clone());
-        let url = document["issuer"].as_str().unwrap().to_owned();
-        let document = serde_json::from_value(document).unwrap();
-        places(&document, &url).ok()
+        let members = document.as_object_mut().unwrap();
+        members.extend(change.as_object().unwrap().clone());
+        serde_json::from_value(document).unwrap()
+    }
+
+    fn read(change: &Value) -> Option<Places> {
+        let document = document(change);
+        places(&document, &document.issuer).ok()
     }
 
     #[test]

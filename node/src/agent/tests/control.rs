@@ -71,6 +71,8 @@ pub(super) struct Script {
     pub(super) grant_life: Duration,
     /// Tokens minted so far; each is called `canary-grant-NUMBER`.
     pub(super) minted: usize,
+    /// Every OIDC token that was shown; the third one is let in.
+    pub(super) oidc: Vec<String>,
     /// Every request for a certificate: instance, the hash of its key, the counter shown.
     pub(super) asked: Vec<(String, String, Option<u64>)>,
 }
@@ -391,8 +393,16 @@ fn refused(reason: NotAdmitted) -> Status {
 impl NodeService for Service {
     async fn enrol(&self, request: Request<EnrolRequest>) -> Result<Response<Enrolment>, Status> {
         let request = request.into_inner();
-        if request.proof != Some(Proof::JoinToken(SECRET.to_owned())) {
-            return Err(refused(NotAdmitted::UnknownToken));
+        match request.proof {
+            Some(Proof::JoinToken(secret)) if secret == SECRET => {}
+            Some(Proof::OidcToken(token)) => {
+                let mut script = self.script();
+                script.oidc.push(token);
+                if script.oidc.len() < 3 {
+                    return Err(Status::permission_denied("may not enrol node 'prod' yet"));
+                }
+            }
+            _ => return Err(refused(NotAdmitted::UnknownToken)),
         }
         self.issue(&request.instance, &request.csr, None)
     }

@@ -140,7 +140,7 @@ async fn a_recall_that_the_disk_does_not_take_is_in_force_and_written_down_once_
     let mut control = Control::start(&machine.clock).await;
     let disk = Ailing::new(Arc::new(Real));
     let (files, token) = (Arc::new(disk.clone()), control.token());
-    let agent = machine.start_on(files, Some(token)).await.unwrap();
+    let agent = machine.start_on(files, Some(token.into())).await.unwrap();
     let mut stream = control.stream().await;
     stream.welcome(&machine.clock).await;
     stream.slice(1, &control.sign(1, &document(&[]))).await;

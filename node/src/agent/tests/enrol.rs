@@ -95,6 +95,50 @@ async fn a_token_that_does_not_admit_ends_a_new_node_and_not_one_that_has_joined
 }
 
 #[tokio::test]
+async fn an_oidc_token_is_read_again_at_each_attempt_and_counts_for_the_first_enrolment_alone() {
+    let machine = machine();
+    let mut control = Control::start(&machine.clock).await;
+    let file = machine.disk.path().join("token");
+    let join = || {
+        Some(Join::Oidc(ByOidc {
+            address: control.address.to_string(),
+            pin: control.authority.pin(),
+            node: "prod".parse().unwrap(),
+            file: file.clone(),
+        }))
+    };
+    let (first, second) = (join(), join());
+    let agent = machine.start_on(Arc::new(Real), first).await.unwrap();
+    let admin = agent.admin().unwrap();
+    let told = async |what: &str| {
+        eventually(what, async || get(admin, "/readyz").await.1.contains(what)).await;
+    };
+    told("the OIDC token: file").await;
+    std::fs::write(&file, "canary-one\n").unwrap();
+    told("may not enrol node").await;
+    std::fs::write(&file, "canary-two\n").unwrap();
+    let stream = control.stream().await;
+    control.script(|script| {
+        assert_eq!(script.oidc[0], "canary-one");
+        assert!(script.oidc.iter().all(|token| token.starts_with("canary-")));
+        assert_eq!(script.asked.len(), 1);
+    });
+    drop(stream);
+    drop(agent);
+    let kept = std::fs::read_to_string(machine.file("enrolment.json")).unwrap();
+    assert!(!kept.contains("canary"), "{kept}");
+    let mut again = None;
+    eventually("the directory is free", async || {
+        let started = machine.start_on(Arc::new(Real), second.clone()).await;
+        again = started.ok();
+        again.is_some()
+    })
+    .await;
+    control.stream().await;
+    control.script(|script| assert_eq!(script.asked.len(), 1, "no second enrolment"));
+}
+
+#[tokio::test]
 async fn a_certificate_is_renewed_at_half_its_life_and_the_next_stream_stands_before_the_last_one_ends()
  {
     let machine = machine();
