@@ -148,7 +148,8 @@ async fn build(config: Config, clock: Clock, rest: &Tasks) -> Result<Running, Er
     let (stored, signing) = (Arc::clone(&state), Arc::clone(&keys.signing));
     let publisher = Publisher::issuing(stored, signing, clock.clone(), rest).await?;
     let signing = Arc::clone(&keys.signing);
-    let issuer = Issuer::new(publisher.clone(), signing, clock.clone(), rest.clone());
+    let issuer = Issuer::new(publisher.clone(), signing, clock.clone(), rest.clone())
+        .living(config.settings.grants);
     let signer = keys.signer(&publisher, &clock)?;
     let socket = listen::node_service(&config, &keys.ca, &signer, &clock).await?;
     let oidc = Oidc::asking(Around {

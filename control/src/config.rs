@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use crate::{ca, distribute, http};
+use crate::{ca, distribute, http, issuer};
 
 /// Where the API listens unless somebody says otherwise.
 pub const API: &str = "127.0.0.1:7080";
@@ -43,6 +43,8 @@ pub struct Settings {
     pub rhythm: distribute::Rhythm,
     /// Of the mesh CA.
     pub ca: ca::Config,
+    /// Of rule grants.
+    pub grants: issuer::Lives,
     /// How often the store is asked whether it takes writes.
     pub probe: Duration,
 }
@@ -53,6 +55,7 @@ impl Default for Settings {
             http: http::Settings::default(),
             rhythm: distribute::Rhythm::default(),
             ca: ca::Config::default(),
+            grants: issuer::Lives::default(),
             probe: Duration::from_secs(10),
         }
     }

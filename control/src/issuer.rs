@@ -35,14 +35,30 @@ use crate::{
 
 /// How long a federation token lives.
 pub const FEDERATION_LIFE: Duration = Duration::from_secs(600);
-/// When a node should ask for the next grant.
-const GRANT_REFRESH: Duration = Duration::from_secs(3_600);
 /// How many calls are signed for at once; the others wait.
 const AT_ONCE: usize = 4;
 /// Who publishes the keys when nobody asked for it.
 const WHO: &str = "control-plane";
 /// How often keys of another control plane are looked for.
 const EVERY: Duration = Duration::from_secs(30);
+
+/// How long grants live, which only a test chooses otherwise.
+#[derive(Debug, Clone, Copy)]
+pub struct Lives {
+    /// Of a rule grant.
+    pub grant: Duration,
+    /// When a node should ask for the next one.
+    pub refresh: Duration,
+}
+
+impl Default for Lives {
+    fn default() -> Self {
+        Self {
+            grant: grant::LIFE,
+            refresh: Duration::from_secs(3_600),
+        }
+    }
+}
 
 /// The issuer. Clones are the same.
 #[derive(Clone)]
@@ -52,6 +68,7 @@ pub struct Issuer {
     clock: Clock,
     tasks: Tasks,
     minting: Limit,
+    lives: Lives,
 }
 
 /// A federation token's claims. Times are whole seconds since 1970.
@@ -85,7 +102,15 @@ impl Issuer {
             clock,
             tasks,
             minting: Limit::new("minting", AT_ONCE),
+            lives: Lives::default(),
         }
+    }
+
+    /// The same with other lives of grants.
+    #[must_use]
+    pub fn living(mut self, lives: Lives) -> Self {
+        self.lives = lives;
+        self
     }
 
     /// Tokens for a node that is known by its certificate: one answer for each that is wanted, in order. The caller bounds how many.
@@ -148,7 +173,7 @@ impl Issuer {
         };
         let grants = &current.published.desired.grants;
         let now = self.now();
-        let expires = now.plus(grant::LIFE);
+        let expires = now.plus(self.lives.grant);
         let withdrawn = grants.withdrawn.get(*upstream);
         let since = withdrawn.and_then(|rules| rules.get(&wanted.rule));
         let begins = since.copied().unwrap_or(now).max(now).seconds();
@@ -179,7 +204,7 @@ impl Issuer {
         let token = signed
             .map_err(|error| failed(&error))?
             .ok_or_else(unknown)?;
-        let refresh = now.plus(GRANT_REFRESH);
+        let refresh = now.plus(self.lives.refresh);
         Ok(Minted {
             token,
             expires,

@@ -1,7 +1,8 @@
 //! Fleet: a control plane and nodes that joined it by tokens, each a process of the real binary, and the CLI that talks to them.
 //!
 //! `dev` fills `up/*` from the origin, `prod` from `dev`, `spoke` from `prod`; everybody may read. Nodes reach the node service by a
-//! breakable [`Fleet::path`], which is what tokens carry. The control plane is a process too ([`Builder::apart`], to be killed) or
+//! breakable [`Fleet::path`], which is what tokens carry. [`Builder::with_identities`] has them speak TLS by their mesh certificates, each
+//! rule as a managed identity of its own: no password anywhere. The control plane is a process too ([`Builder::apart`], to be killed) or
 //! runs in the test ([`Builder::here`], whose times a test may shorten). Ports are chosen once, so that whoever is restarted is
 //! found where it was.
 
@@ -22,7 +23,7 @@ mod commands;
 mod control;
 mod topology;
 
-pub use builder::Builder;
+pub use builder::{Builder, reader};
 pub use commands::Ran;
 use control::Control;
 pub use topology::{Topology, Way};
@@ -51,6 +52,8 @@ pub struct Fleet {
     program: &'static str,
     control: Control,
     nodes: BTreeMap<String, Node>,
+    /// The mesh's CA as everybody gets it, where nodes speak TLS.
+    authorities: Vec<reqwest::Certificate>,
     dir: TempDir,
 }
 
@@ -58,6 +61,8 @@ pub struct Fleet {
 struct Node {
     way: Way,
     data: PathBuf,
+    /// Of its process.
+    environment: Vec<(&'static str, String)>,
     process: Option<Process>,
 }
 
@@ -84,7 +89,72 @@ impl Fleet {
 
     /// Somebody in particular is nobody here.
     pub fn client(&self, node: &str) -> Client {
-        Client::new(self.node(node).way.url())
+        let client = Client::new(self.url(node));
+        match self.authorities.is_empty() {
+            true => client,
+            false => client.over(self.http(None)),
+        }
+    }
+
+    /// Who has this certificate and key, as PEM, to show: a node's own make it that node.
+    pub fn client_showing(&self, node: &str, pem: &str) -> Client {
+        Client::new(self.url(node)).over(self.http(Some(pem)))
+    }
+
+    /// An HTTP client that trusts the mesh's CA, with something to show.
+    pub fn http(&self, shown: Option<&str>) -> reqwest::Client {
+        let mut http = reqwest::Client::builder()
+            .no_proxy()
+            .read_timeout(BOUND * 3)
+            .redirect(reqwest::redirect::Policy::none());
+        if !self.authorities.is_empty() {
+            http = http.tls_certs_only(self.authorities.iter().cloned());
+        }
+        if let Some(pem) = shown {
+            let identity = reqwest::Identity::from_pem(pem.as_bytes());
+            http = http.identity(identity.expect("a certificate and its key"));
+        }
+        http.build()
+            .expect("a client without a proxy always builds")
+    }
+
+    /// The endpoint of a node.
+    pub fn url(&self, node: &str) -> String {
+        self.node(node).way.url()
+    }
+
+    /// `127.0.0.1:PORT`, a node's login server.
+    pub fn host(&self, node: &str) -> String {
+        self.node(node).way.listen()
+    }
+
+    /// A node's own certificate chain and key, as PEM: what somebody has who stole its data directory.
+    pub fn certificate_of(&self, node: &str) -> String {
+        let agent = self.data(node).join("agent");
+        let enrolment = fs::read_to_string(agent.join("enrolment.json")).expect("it joined");
+        let enrolment: Value = serde_json::from_str(&enrolment).expect("JSON");
+        let chain = enrolment["chain"].as_array().expect("a chain").iter();
+        let chain: Vec<_> = chain
+            .map(|der| {
+                hex::decode(der.as_str().unwrap_or_default())
+                    .expect("hex")
+                    .into()
+            })
+            .collect();
+        let key = fs::read_to_string(agent.join("key.pem")).expect("it joined");
+        identity::certificate::to_pem(&chain) + &key
+    }
+
+    /// From the next start on a node has this in its environment.
+    pub fn environment(&mut self, node: &str, environment: &[(&'static str, String)]) {
+        let node = self.nodes.get_mut(node).expect("a node of the fleet");
+        node.environment = environment.to_vec();
+    }
+
+    /// The process of a running node.
+    pub fn pid(&self, node: &str) -> u32 {
+        let process = self.node(node).process.as_ref();
+        process.expect("it runs").pid()
     }
 
     /// The URL of a path on a node's operational listener.
@@ -176,7 +246,11 @@ impl Fleet {
     pub fn start_node(&mut self, name: &str, more: &[&str]) {
         let node = self.nodes.get_mut(name).expect("a node of the fleet");
         let command = node_command(&node.data, &node.way, more);
-        let process = Process::start(Path::new(self.program), command, &[]);
+        let environment = node.environment.iter();
+        let environment: Vec<_> = environment
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
+        let process = Process::start(Path::new(self.program), command, &environment);
         node.process = Some(process.expect("the program starts"));
     }
 

@@ -14,7 +14,7 @@ use crate::{
     document::{Access, Document, Entries},
     model::Topology,
     place::Sources,
-    problem::{Findings, Problem},
+    problem::{Code, Findings, Problem},
     read::{Read, Reading},
     validate::{self, Scope},
     yaml::{self, Yaml},
@@ -102,6 +102,16 @@ pub fn merge(target: &mut Value, patch: &Value) {
 /// Every problem, warnings too, at places in texts `KIND/NAME`; `topology` stands for what belongs to no resource.
 pub fn check(document: &Document) -> Result<Topology, Vec<Problem>> {
     let mut findings = Findings::default();
+    validate::validate(document, Scope::Mesh, &mut findings).ok_or_else(|| placed(document))
+}
+
+/// Checks an edited document of which a right may have been taken that a rule needs: the rule is refused by its upstream from then on,
+/// which is what was wanted, and no reason to leave the right where it is.
+///
+/// # Errors
+/// Every other problem, as those of [`check`].
+pub fn check_revoked(document: &Document) -> Result<Topology, Vec<Problem>> {
+    let mut findings = Findings::putting_up_with(Code::NoReadAccess);
     validate::validate(document, Scope::Mesh, &mut findings).ok_or_else(|| placed(document))
 }
 

@@ -56,6 +56,20 @@ pub fn load(files: &[(String, String)]) -> Result<Loaded, Vec<Problem>> {
     finish(document, Scope::Mesh, findings, &sources)
 }
 
+/// Reads a topology that was published before, from which a right may have been taken since that a rule needs ([`edit::check_revoked`]).
+///
+/// # Errors
+/// Every problem, warnings too; at least one is an error.
+pub fn load_published(name: &str, text: &str) -> Result<Loaded, Vec<Problem>> {
+    let sources = Sources::new(&[(name.to_owned(), text.to_owned())]);
+    let mut findings = Findings::putting_up_with(problem::Code::NoReadAccess);
+    let Some(documents) = read::read(&sources, &mut findings) else {
+        return Err(findings.finish(&sources));
+    };
+    let document = merge::merge(documents, &mut findings);
+    finish(document, Scope::Mesh, findings, &sources)
+}
+
 /// Checks a document that was made or changed by code; places of what was read from `sources` stay known.
 ///
 /// # Errors

@@ -183,10 +183,23 @@ pub(crate) struct Findings {
     /// Errors, those that were not kept too.
     errors: usize,
     secrets: Vec<Place>,
+    /// What is only warned about.
+    put_up_with: Option<Code>,
 }
 
 impl Findings {
-    pub(crate) fn push(&mut self, finding: Finding) {
+    /// Where a document is not refused for this: it is only warned about.
+    pub(crate) fn putting_up_with(code: Code) -> Self {
+        Self {
+            put_up_with: Some(code),
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn push(&mut self, mut finding: Finding) {
+        if self.put_up_with == Some(finding.code) {
+            finding.severity = Severity::Warning;
+        }
         self.errors += usize::from(finding.severity == Severity::Error);
         if self.found.len() < MOST {
             self.found.push(finding);

@@ -52,8 +52,8 @@ impl Current {
             return Ok(Self::of(published, Arc::default(), None));
         }
         let name = format!("generation {}", published.generation);
-        let file = (name, published.desired.document.clone());
-        let loaded = topology::load(&[file]).map_err(|problems| {
+        let loaded = topology::load_published(&name, &published.desired.document);
+        let loaded = loaded.map_err(|problems| {
             let first = problems.iter().find(|problem| problem.is_error());
             let first = first.map(ToString::to_string).unwrap_or_default();
             state::Error::Damaged(format!("its topology is not valid: {first}"))

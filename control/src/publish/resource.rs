@@ -1,7 +1,7 @@
 //! One resource set or removed; the rest of the topology stays as it is.
 
 use serde_json::Value;
-use topology::{document::Document, edit};
+use topology::{document::Document, edit, model::Topology, problem::Problem};
 use wire::api::resource::{Kind, Resource};
 
 use super::{
@@ -10,6 +10,9 @@ use super::{
     draft::{Draft, Next, Stamp},
 };
 use crate::state::NewEntry;
+
+/// The problem of a rule whose identity may not read its source.
+const NO_READ_ACCESS: &str = "no-read-access";
 
 pub(super) fn put(
     current: &Current,
@@ -76,7 +79,7 @@ pub(super) fn delete(
         before: Some(before),
         ..stamp.entry("delete", format!("{kind}/{name}"))
     };
-    let next = Some(next(current, document, entry, stamp)?);
+    let next = Some(next(current, kind, document, entry, stamp)?);
     Ok(Draft { answer: (), next })
 }
 
@@ -109,21 +112,41 @@ fn set(
         after: Some(answer.spec.clone()),
         ..stamp.entry("put", format!("{kind}/{}", answer.name))
     };
-    let next = Some(next(current, document, entry, stamp)?);
+    let next = Some(next(current, kind, document, entry, stamp)?);
     answer.generation = stamp.generation;
     Ok(Draft { answer, next })
 }
 
 fn next(
     current: &Current,
+    kind: Kind,
     document: Document,
     entry: NewEntry,
     stamp: &Stamp,
 ) -> Result<Next, Error> {
-    let topology = edit::check(&document).map_err(Error::Invalid)?;
+    let topology = checked(current, kind, &document).map_err(Error::Invalid)?;
     let text = edit::written(&document).ok_or_else(unwritable)?;
     Ok(Next {
         current: stamp.with_topology(current, text, document, topology),
         audit: vec![entry],
     })
+}
+
+/// A right is taken away whoever needs it, for the way of a revocation must be open at all times; and what needs it and lacks it since
+/// does not stand in the way of other changes. Nothing new may need what it has not.
+fn checked(current: &Current, kind: Kind, document: &Document) -> Result<Topology, Vec<Problem>> {
+    let problems = match edit::check(document) {
+        Ok(topology) => return Ok(topology),
+        Err(problems) => problems,
+    };
+    let before = edit::check(&current.document).err().unwrap_or_default();
+    let known = |problem: &Problem| before.iter().any(|each| each.message == problem.message);
+    let bearable = problems
+        .iter()
+        .filter(|problem| problem.is_error())
+        .all(|problem| problem.code == NO_READ_ACCESS && (kind == Kind::Access || known(problem)));
+    if !bearable {
+        return Err(problems);
+    }
+    edit::check_revoked(document)
 }

@@ -397,6 +397,50 @@ async fn role_assignments_are_named_by_what_they_say() {
     assert_eq!(publisher.resources(Kind::Access).items.len(), 1);
 }
 
+/// Otherwise nobody could stop an identity without first taking apart what uses it.
+#[tokio::test]
+async fn a_right_that_a_rule_needs_is_taken_away_and_is_in_nobodys_way_afterwards() {
+    let (promoter, reader) = (
+        "identities:\n  promoter: {kind: managed, on: leaf}\n",
+        r#"{allow: repository-reader, to: "identity:promoter", on: hub}"#,
+    );
+    let rule = "  up: {on: leaf, source: \"parent://quay/*\", target: up/*, identity: promoter}\n";
+    let text = MESH.replace(
+        "access:\n",
+        &format!("{rule}{promoter}access:\n  - {reader}\n"),
+    );
+    let bench = Bench::with(&text).await;
+    let publisher = &bench.publisher;
+    let assignments = publisher.resources(Kind::Access).items;
+    let is = |each: &&Resource| each.spec["to"] == "identity:promoter";
+    let given = assignments.iter().find(is).unwrap();
+    let (name, spec) = (given.name.clone(), given.spec.clone());
+    publisher
+        .delete(Kind::Access, &name, "me", None)
+        .await
+        .unwrap();
+    // Whoever starts on what was published reads it, and other changes go on; but nothing new may need what it has not.
+    let again = Bench::over(Arc::clone(&bench.state), bench.clock.clone()).await;
+    assert_eq!(again.generation(), 2);
+    let rule = |target: &str| json!({"on": "leaf", "source": "parent://ghcr/*", "target": target, "identity": "promoter"});
+    let refused = publisher
+        .put(Kind::Rules, "more", rule("more/*"), "me", None)
+        .await;
+    assert!(
+        matches!(&refused, Err(Error::Invalid(problems)) if problems.iter().any(|p| p.code == "no-read-access")),
+        "{refused:?}"
+    );
+    let other = json!({"on": "hub", "source": "lscr.io/*", "target": "lscr/*"});
+    publisher
+        .put(Kind::Rules, "lscr", other, "me", None)
+        .await
+        .unwrap();
+    publisher
+        .create(Kind::Access, None, spec, "me", None)
+        .await
+        .unwrap();
+}
+
 #[tokio::test]
 async fn a_resource_that_would_break_the_topology_is_refused_with_its_name() {
     let bench = Bench::with(MESH).await;

@@ -18,6 +18,7 @@ pub struct Builder {
     tiers: usize,
     data: BTreeMap<&'static str, PathBuf>,
     joined: bool,
+    identities: bool,
 }
 
 impl Builder {
@@ -29,6 +30,7 @@ impl Builder {
             tiers: TIERS.len(),
             data: BTreeMap::new(),
             joined: true,
+            identities: false,
         }
     }
 
@@ -58,6 +60,12 @@ impl Builder {
         self
     }
 
+    /// By TLS, each rule with a managed identity of its own (`prod`, `spoke`), which alone may read above; anybody at the last tier.
+    pub fn with_identities(mut self) -> Self {
+        self.identities = true;
+        self
+    }
+
     /// Starts everything; the nodes are healthy when this returns.
     pub async fn start(mut self) -> Fleet {
         let dir = tempfile::tempdir().expect("a directory");
@@ -66,7 +74,12 @@ impl Builder {
         control.advertise(path.host());
         let nodes = self.nodes(&dir);
         let (origin, hook) = (Origin::start().await, Hook::start().await);
-        let topology = usual(&nodes, &origin, &hook, dir.path());
+        let way = if self.identities {
+            Between::Identities
+        } else {
+            Between::Accounts(dir.path())
+        };
+        let topology = usual(&nodes, &origin, &hook, &way);
         let mut fleet = Fleet {
             origin,
             hook,
@@ -75,9 +88,13 @@ impl Builder {
             program: self.program,
             control,
             nodes,
+            authorities: Vec::new(),
             dir,
         };
         fleet.start_control().await;
+        if self.identities {
+            fleet.authorities = fleet.mesh_authorities().await;
+        }
         fleet.apply().await.well();
         if self.joined {
             fleet.join_all().await;
@@ -90,8 +107,9 @@ impl Builder {
         let nodes = names.map(|name| {
             let data = self.data.remove(name);
             let node = Node {
-                way: Way::pick(),
+                way: Way::pick(self.identities),
                 data: data.unwrap_or_else(|| dir.path().join(name)),
+                environment: Vec::new(),
                 process: None,
             };
             (name.to_owned(), node)
@@ -100,7 +118,23 @@ impl Builder {
     }
 }
 
+/// How rules prove who they are to the tier above.
+enum Between<'a> {
+    /// By accounts whose passwords are in files there.
+    Accounts(&'a Path),
+    /// By managed identities.
+    Identities,
+}
+
 impl Fleet {
+    async fn mesh_authorities(&self) -> Vec<reqwest::Certificate> {
+        let answer = reqwest::get(self.api() + "/api/v1/ca")
+            .await
+            .expect("it runs");
+        let pem = answer.bytes().await.expect("a body");
+        reqwest::Certificate::from_pem_bundle(&pem).expect("PEM")
+    }
+
     async fn join_all(&mut self) {
         let names: Vec<String> = self.nodes.keys().cloned().collect();
         for name in &names {
@@ -115,7 +149,12 @@ impl Fleet {
     }
 }
 
-fn usual(nodes: &BTreeMap<String, Node>, origin: &Origin, hook: &Hook, dir: &Path) -> Topology {
+fn usual(
+    nodes: &BTreeMap<String, Node>,
+    origin: &Origin,
+    hook: &Hook,
+    between: &Between<'_>,
+) -> Topology {
     let mut topology = Topology::default();
     let tiers = TIERS.into_iter().filter(|name| nodes.contains_key(*name));
     let tiers: Vec<&str> = tiers.collect();
@@ -129,19 +168,56 @@ fn usual(nodes: &BTreeMap<String, Node>, origin: &Origin, hook: &Hook, dir: &Pat
         };
         let node = format!("{{endpoint: \"{endpoint}\", parent: {above}}}");
         topology.set("nodes", name, &node);
-        account(&mut topology, name, &nodes[above].way, dir);
-        topology.rule(name, "parent://up/*", &format!(", credentials: {name}"));
+        let shown = match between {
+            Between::Accounts(dir) => {
+                account(&mut topology, name, &nodes[above].way, dir);
+                "credentials"
+            }
+            Between::Identities => {
+                identity(&mut topology, name, above);
+                "identity"
+            }
+        };
+        topology.rule(name, "parent://up/*", &format!(", {shown}: {name}"));
     }
-    let all = tiers.join(", ");
-    for role in ["repository-reader", "repository-writer"] {
-        topology.allow(&format!("{{allow: {role}, to: anonymous, on: [{all}]}}"));
+    match between {
+        Between::Accounts(_) => {
+            let all = tiers.join(", ");
+            for role in ["repository-reader", "repository-writer"] {
+                topology.allow(&format!("{{allow: {role}, to: anonymous, on: [{all}]}}"));
+            }
+        }
+        Between::Identities => {
+            let last = tiers.last().expect("a tier");
+            topology.allow(&format!(
+                "{{allow: repository-reader, to: anonymous, on: {last}}}"
+            ));
+        }
     }
     let hook = format!(
-        "{{on: [{all}], url: \"{}\", actions: [push, recalled, copy_failed]}}",
+        "{{on: [{}], url: \"{}\", actions: [push, recalled, copy_failed]}}",
+        tiers.join(", "),
         hook.url()
     );
     topology.set("webhooks", "hook", &hook);
     topology
+}
+
+/// A managed identity of a node's own, which may read at the node above.
+fn identity(topology: &mut Topology, node: &str, above: &str) {
+    topology.set(
+        "identities",
+        node,
+        &format!("{{kind: managed, on: [{node}]}}"),
+    );
+    topology.allow(&reader(node, above));
+}
+
+/// The role assignment that a rule with that identity needs at the node above.
+pub fn reader(identity: &str, on: &str) -> String {
+    format!(
+        "{{allow: repository-reader, to: \"identity:{identity}\", on: {on}, repositories: [\"up/*\"]}}"
+    )
 }
 
 /// An account of a node's own at the node above it.

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 pub struct Way {
     listen: u16,
     admin: u16,
+    tls: bool,
 }
 
 /// A topology document.
@@ -24,10 +25,11 @@ const FIRST: u16 = 10_000;
 const PORTS: u16 = 22_000;
 
 impl Way {
-    pub(super) fn pick() -> Self {
+    pub(super) fn pick(tls: bool) -> Self {
         Self {
             listen: port(),
             admin: port(),
+            tls,
         }
     }
 
@@ -40,7 +42,8 @@ impl Way {
     }
 
     pub fn url(&self) -> String {
-        format!("http://{}", self.listen())
+        let scheme = if self.tls { "https" } else { "http" };
+        format!("{scheme}://{}", self.listen())
     }
 }
 
@@ -86,6 +89,14 @@ impl Topology {
     pub fn allow(&mut self, value: &str) {
         let lines = self.sections.entry("access").or_default();
         lines.push(format!("  - {value}"));
+    }
+
+    /// Takes a role assignment away, which must be there.
+    pub fn deny(&mut self, value: &str) {
+        let lines = self.sections.entry("access").or_default();
+        let before = lines.len();
+        lines.retain(|line| *line != format!("  - {value}"));
+        assert!(lines.len() < before, "no assignment {value}: {lines:#?}");
     }
 
     /// YAML.
