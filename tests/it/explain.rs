@@ -56,7 +56,7 @@ async fn a_pull_is_explained_at_each_tier_before_and_after_and_moves_nothing() {
         assert_eq!(hop.next.outcome, Outcome::Check, "{hop:#?}");
         assert!(hop.stored.iter().all(|stored| stored.complete), "{hop:#?}");
         assert_eq!(hop.copy.unwrap().state, "done");
-        let checks = mesh.running(node).doctor(&[]).await;
+        let checks = mesh.running(node).doctor(&[], None).await;
         let well = checks
             .iter()
             .all(|check| check.outcome <= doctor::Outcome::Skipped);

@@ -17,6 +17,7 @@ mod enrol;
 mod events;
 mod explain;
 mod gone;
+mod identity;
 mod layers;
 mod lists;
 mod mesh_tls;

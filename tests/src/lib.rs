@@ -48,6 +48,7 @@ pub mod server;
 pub mod source;
 pub mod thief;
 
+pub use azure::{Acr, Entra};
 pub use chance::Chance;
 pub use client::Client;
 pub use content::Content;

@@ -11,6 +11,8 @@ use super::{Directory, Identity, TENANT, text};
 use crate::server::{Answer, At, Record, Request, Serve, Server};
 
 const LIFE: i64 = 86_400;
+/// The documented one, and the one that Azure's library for Rust asks for.
+const IMDS_VERSIONS: [&str; 2] = ["2018-02-01", "2019-08-01"];
 
 /// IMDS. Dropped, it is gone.
 pub struct Imds(Desk);
@@ -139,7 +141,7 @@ impl Endpoint {
         if request.header("x-forwarded-for").is_some() {
             return Err(bad("x-forwarded-for header is not allowed"));
         }
-        let resource = resource(request, "2018-02-01")?;
+        let resource = resource(request, &IMDS_VERSIONS)?;
         let identity = self.identity(request, "msi_res_id")?;
         let mut body = self.body(&identity, &resource);
         body["expires_in"] = text(LIFE - 1);
@@ -155,7 +157,7 @@ impl Endpoint {
         if request.header("x-identity-header") != Some(secret) {
             return Err(Answer::empty(401));
         }
-        let resource = resource(request, "2019-08-01")?;
+        let resource = resource(request, &["2019-08-01"])?;
         let identity = self.identity(request, "mi_res_id")?;
         let mut body = self.body(&identity, &resource);
         body["client_id"] = json!(identity.client_id);
@@ -191,8 +193,9 @@ impl Endpoint {
     }
 }
 
-fn resource(request: &Request, version: &str) -> Result<String, Answer> {
-    if request.params("api-version") != [version] {
+fn resource(request: &Request, versions: &[&str]) -> Result<String, Answer> {
+    let version = request.params("api-version");
+    if version.len() != 1 || !versions.contains(&version[0].as_str()) {
         return Err(bad("The api-version is missing or not supported"));
     }
     match &request.params("resource")[..] {

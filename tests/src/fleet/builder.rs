@@ -19,6 +19,7 @@ pub struct Builder {
     data: BTreeMap<&'static str, PathBuf>,
     joined: bool,
     identities: bool,
+    mesh: &'static str,
 }
 
 impl Builder {
@@ -31,13 +32,14 @@ impl Builder {
             data: BTreeMap::new(),
             joined: true,
             identities: false,
+            mesh: "fleet",
         }
     }
 
     /// With a control plane in this process.
     pub fn here(program: &'static str, settings: Settings) -> Self {
         Self {
-            kind: Kind::Here(settings),
+            kind: Kind::Here(Box::new(settings)),
             ..Self::apart(program)
         }
     }
@@ -66,6 +68,12 @@ impl Builder {
         self
     }
 
+    /// Under another name, for a second mesh.
+    pub fn called(mut self, mesh: &'static str) -> Self {
+        self.mesh = mesh;
+        self
+    }
+
     /// Starts everything; the nodes are healthy when this returns.
     pub async fn start(mut self) -> Fleet {
         let dir = tempfile::tempdir().expect("a directory");
@@ -79,7 +87,8 @@ impl Builder {
         } else {
             Between::Accounts(dir.path())
         };
-        let topology = usual(&nodes, &origin, &hook, &way);
+        let mut topology = usual(&nodes, &origin, &hook, &way);
+        topology.mesh = self.mesh;
         let mut fleet = Fleet {
             origin,
             hook,

@@ -23,7 +23,7 @@ pub(super) struct Control {
 /// What to run.
 pub(super) enum Kind {
     Apart,
-    Here(Settings),
+    Here(Box<Settings>),
 }
 
 enum Live {
@@ -56,7 +56,7 @@ impl Control {
 
     /// Which times the next one in this process has.
     pub(super) fn settle(&mut self, settings: Settings) {
-        self.kind = Kind::Here(settings);
+        self.kind = Kind::Here(Box::new(settings));
     }
 
     /// Starts it, ready.
@@ -99,7 +99,7 @@ impl Control {
                     store: None,
                     seal_key: None,
                     tls: None,
-                    settings: settings.clone(),
+                    settings: Settings::clone(settings),
                 };
                 let tasks = Tasks::new("control plane");
                 let running = app::start(config, Clock::system(), &tasks).await;

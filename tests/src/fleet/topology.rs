@@ -14,8 +14,10 @@ pub struct Way {
 }
 
 /// A topology document.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Topology {
+    /// The mesh's name.
+    pub mesh: &'static str,
     /// Section to lines of flow mappings, `name: {…}`.
     sections: BTreeMap<&'static str, Vec<String>>,
 }
@@ -63,6 +65,15 @@ pub fn port() -> u16 {
     panic!("no port is free");
 }
 
+impl Default for Topology {
+    fn default() -> Self {
+        Self {
+            mesh: "fleet",
+            sections: BTreeMap::new(),
+        }
+    }
+}
+
 impl Topology {
     /// Adds `name: {…}`, or what a list of this section takes; replaces what had that name.
     pub fn set(&mut self, section: &'static str, name: &str, value: &str) {
@@ -101,7 +112,7 @@ impl Topology {
 
     /// YAML.
     pub fn text(&self) -> String {
-        let mut text = String::from("version: 1\nmesh: fleet\n");
+        let mut text = format!("version: 1\nmesh: {}\n", self.mesh);
         for (section, lines) in &self.sections {
             if !lines.is_empty() {
                 writeln!(text, "{section}:\n{}", lines.join("\n")).expect("text takes text");

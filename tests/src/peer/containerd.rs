@@ -59,6 +59,13 @@ impl Containerd {
         .await
     }
 
+    /// The same as somebody, `USER:PASSWORD`.
+    pub async fn pull_as(&self, account: &str, reference: &str) -> Result<String> {
+        let pull = ["images", "pull", "--plain-http", "--snapshotter", "native"];
+        let more = ["--platform", "linux/amd64", "--user", account, reference];
+        self.ctr(&[&pull[..], &more].concat()).await
+    }
+
     /// By a `hosts.toml` for `host` (as the reference names it) that is `text`.
     pub async fn pull_by_hosts(&self, host: &str, text: &str, reference: &str) -> Result<String> {
         let dir = self.dir.path().join("hosts");
