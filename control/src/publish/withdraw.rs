@@ -49,10 +49,38 @@ pub(super) fn change(
     let Some(old) = old else { return };
     let after: BTreeMap<_, _> = said(new, |_| true).collect();
     for (of, before) in said(old, |_| true) {
-        if after.get(&of) != Some(&before) {
+        let now_said = after.get(&of);
+        if now_said != Some(&before)
+            && !now_said.is_some_and(|said| swapped(&before, said, new, of))
+        {
             withdraw(withdrawn, before.upstream, of.1, now);
         }
     }
+}
+
+/// Whether nothing but the identity is another one, and the one there was may still be used there for the same. Its grants end by
+/// themselves then: a pull in flight goes on with them, what they may read is asked of its roles on every request, and who holds them
+/// may have others any time, for another rule.
+fn swapped(before: &Said<'_>, after: &Said<'_>, new: &Topology, (node, rule): Of<'_>) -> bool {
+    let rest = |said: &Said<'_>| {
+        let login_server = said.login_server.clone();
+        (
+            said.upstream.clone(),
+            login_server,
+            said.repositories.clone(),
+            said.bound,
+        )
+    };
+    let identity = new.identities.get(before.identity);
+    let rule = new
+        .node(node)
+        .and_then(|node| node.rules.iter().find(|each| each.name == *rule));
+    let usable = identity.zip(rule).is_some_and(|(identity, rule)| {
+        identity.kind == IdentityKind::Managed
+            && identity.on.contains(node)
+            && identity.covers(&rule.source)
+    });
+    usable && rest(before) == rest(after)
 }
 
 /// Withdraws every grant for rules on `node`.
@@ -222,8 +250,20 @@ access:
                 true,
             ),
             (
-                "its identity",
+                "its identity, and the one there was may still be used there",
                 rule_with("identity: reader", "identity: other"),
+                false,
+            ),
+            (
+                "its identity, and the one there was is attached no more",
+                [
+                    rule_with("identity: reader", "identity: other"),
+                    one(
+                        "reader: {kind: managed, on: [one, two]}",
+                        "reader: {kind: managed, on: [spare]}",
+                    ),
+                ]
+                .concat(),
                 true,
             ),
             (
