@@ -11,7 +11,7 @@ use crate::{args::Global, client::NOTHING, exit::Exit};
 #[derive(Debug, Clone, Subcommand)]
 pub enum Identity {
     /// Make one
-    Create(Create),
+    Create(Box<Create>),
     /// Attach one to a node, so that rules there may use it
     Assign(OnNode),
     /// Detach one from a node
@@ -130,7 +130,7 @@ pub async fn run(identity: Identity, global: &Global) -> anyhow::Result<Exit> {
     match identity {
         Identity::Create(create) => {
             let name = create.name.clone();
-            resource::create(global, kind, Some(&name), spec(create)).await
+            resource::create(global, kind, Some(&name), spec(*create)).await
         }
         Identity::Assign(at) => {
             let node = at.registry;
@@ -229,8 +229,12 @@ mod tests {
     fn made(words: &[&str]) -> Value {
         let line = ["regmesh", "create"].iter().chain(words);
         match Line::try_parse_from(line).unwrap().identity {
-            Identity::Create(create) => spec(create),
-            other => unreachable!("{other:?}"),
+            Identity::Create(create) => spec(*create),
+            other @ (Identity::Assign(_)
+            | Identity::Remove(_)
+            | Identity::Show(_)
+            | Identity::List
+            | Identity::Delete(_)) => unreachable!("{other:?}"),
         }
     }
 
