@@ -26,6 +26,7 @@ mod not_storing;
 mod overload;
 mod partition;
 mod power;
+mod probing;
 mod promotion;
 mod pull_cold;
 mod pull_warm;

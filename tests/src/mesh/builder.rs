@@ -10,6 +10,7 @@ use std::time::Duration;
 use node::app::{Config, Defaults, start};
 use node::settings::Settings;
 use runtime::{Clock, Tasks};
+use topology::model::Grants;
 use wire::generation::Generation;
 
 use crate::mesh::{Mesh, Node, TIERS};
@@ -30,6 +31,7 @@ pub struct Builder {
     pub(super) origin_account: bool,
     pub(super) hooked: bool,
     pub(super) closed: bool,
+    pub(super) grants: Option<Grants>,
     settings: Settings,
     clock: Clock,
 }
@@ -45,6 +47,7 @@ impl Default for Builder {
             origin_account: false,
             hooked: false,
             closed: false,
+            grants: None,
             settings: settings(),
             clock: Clock::system(),
         }
@@ -142,6 +145,12 @@ impl Builder {
     /// Anonymous may read nowhere, not even in the last tier.
     pub fn closed(mut self) -> Self {
         self.closed = true;
+        self
+    }
+
+    /// What rule grants are believed by at every node.
+    pub fn grants(mut self, grants: Grants) -> Self {
+        self.grants = Some(grants);
         self
     }
 

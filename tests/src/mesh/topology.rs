@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use node::app::Slice;
+use topology::slice::{Beside, slice_with};
 
 use crate::mesh::Mesh;
 use crate::mesh::builder::ACCOUNTS;
@@ -44,7 +45,11 @@ impl Mesh {
             )
         });
         let node = name.parse().expect("a node's name");
-        let slice = topology::slice::slice(&loaded.topology, &node).expect("the node is declared");
+        let beside = Beside {
+            grants: self.builder.grants.clone(),
+            ..Beside::default()
+        };
+        let slice = slice_with(&loaded.topology, &node, &beside).expect("the node is declared");
         let text = slice.to_yaml().expect("a document can be written");
         Slice::read(self.generation, node, &text).expect("a slice of a valid topology is valid")
     }
