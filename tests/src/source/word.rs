@@ -42,6 +42,11 @@ const RULES: [Only; 11] = [
                 .iter()
                 .any(|dir| path.starts_with(dir))
                 || matches!(path, "node/src/http.rs" | "control/src/http.rs")
+                // Servers that unit tests alone start.
+                || matches!(
+                    path,
+                    "identity/src/keys/rig.rs" | "identity/src/token_source/scripted.rs"
+                )
         },
         why: "only the rim speaks HTTP as a server",
     },

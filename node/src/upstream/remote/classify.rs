@@ -96,7 +96,9 @@ fn detail(refusing: &Refusing, upstream: &str) -> String {
         detail.push_str(&format!(" (failed at {node})"));
     }
     let said = refusing.said.to_string();
-    if !said.is_empty() {
+    // Whether a 404 has words depends on whether HEAD or GET was asked, and so on what is stored here: nobody is told by that.
+    let is_absence = matches!(refusing.status, 404 | 410);
+    if !said.is_empty() && !is_absence {
         detail.push_str(": ");
         detail.push_str(&said);
     }
@@ -245,5 +247,11 @@ mod tests {
             got.detail,
             "prod answers 503 (failed at hub): UNAVAILABLE: later"
         );
+        let absent = Refusing {
+            status: 404,
+            ..refusing
+        };
+        let got = error(&absent, &Profile::default(), "prod");
+        assert_eq!(got.detail, "prod answers 404 (failed at hub)");
     }
 }
