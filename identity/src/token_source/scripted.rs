@@ -9,7 +9,7 @@ use axum::{
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
 };
-use runtime::Tasks;
+use runtime::{Tasks, listener};
 use url::Url;
 
 /// What was asked.
@@ -60,17 +60,16 @@ impl Scripted {
         tasks: &Tasks,
         answers: impl Fn(usize, &Asked) -> Answer + Send + Sync + 'static,
     ) -> Self {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
+        let config = listener::Config::new(([127, 0, 0, 1], 0).into());
+        let bound = listener::bind(config).await.unwrap();
+        let url = format!("http://{}", bound.local_addr());
         let this = Self {
             url: url.parse().unwrap(),
             asked: Arc::default(),
             answers: Arc::new(answers),
         };
         let router = Router::new().fallback(answer).with_state(this.clone());
-        tasks.spawn("scripted", async move {
-            axum::serve(listener, router).await.unwrap();
-        });
+        bound.serve(router, tasks);
         this
     }
 
