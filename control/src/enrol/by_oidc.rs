@@ -1,13 +1,14 @@
 //! Enrolment by an issuer's token: whoever a `node-enroller` assignment means may enrol a node, as if it had made itself a join token.
 //!
-//! The token counts as a join token of one use for one node, known by its hash, so that everything that bounds those bounds it too: a
-//! second instance needs another token, an answer that was lost is given again, and what was used is told as used. One that was made
-//! before the node was revoked brings nobody back. The role is looked at in the topology in force, at every attempt.
+//! The token counts as a join token of one use for one node, so that everything that bounds those bounds it too: a second instance needs
+//! another token, an answer that was lost is given again, and what was used is told as used, for as long as the token lasts. It is known
+//! by a hash of what its issuer signed: one signature can be written in several ways, and of one token there are several signatures. One
+//! that was made before the node was revoked brings nobody back. The role is looked at in the topology in force, at every attempt.
 
 use runtime::Secret;
 use wire::{assignment::Role, name::NodeName, time::WallTime};
 
-use super::{Asking, Enrol, Enrolled, Error, Refused, bad, entry, hash, token::MAX_TTL};
+use super::{Asking, Enrol, Enrolled, Error, Refused, bad, entry, hash};
 use crate::{
     sign_in::{Caller, oidc},
     state,
@@ -39,7 +40,7 @@ impl Enrol {
         let node: NodeName = node.parse().map_err(bad)?;
         let (asking, ends) = (Asking::read(instance, csr)?, self.may_enrol(token, &node));
         let (who, ends) = ends.await?;
-        let hash = hash(token.expose());
+        let hash = known_as(token);
         // One at a time, or two instances could each find that it was not used before.
         let _turn = self.first_use.lock().await;
         let admitted = self.admit_by(hash.clone(), &node, &asking, &who).await;
@@ -95,13 +96,21 @@ impl Enrol {
         let stored = state::JoinToken {
             hash,
             node: node.clone(),
-            expires_at: ends.min(now.plus(MAX_TTL)),
+            // Not before: what is forgotten of a token that lasts could be shown again.
+            expires_at: ends,
             uses: 1,
         };
         let about = serde_json::json!({ "expiresAt": stored.expires_at.to_string(), "uses": 1, "oidc": true });
         let entry = entry(now, who, "join-token", node, Some(about));
         Ok(self.state.put_join_token(stored, entry).await?)
     }
+}
+
+/// What a token is known as. No join token is known like this, whatever text is shown for one.
+fn known_as(token: &Secret) -> String {
+    let token = token.expose();
+    let signed = token.rsplit_once('.').map_or(token.as_str(), |(signed, _)| signed);
+    format!("oidc:{}", hash(signed))
 }
 
 /// What is said of a join token, said of an issuer's.

@@ -427,6 +427,48 @@ async fn a_workload_that_an_assignment_means_enrols_its_node_once_for_each_token
 }
 
 #[tokio::test]
+async fn a_token_that_was_used_is_used_however_its_signature_is_written_and_for_as_long_as_it_lasts()
+{
+    let control = control().await;
+    control.apply_text(CLUSTER).await;
+    let now = START / 1_000;
+    let claims = serde_json::json!({"sub": "system:serviceaccount:regmesh:prod", "iat": now, "exp": now + 365 * 86_400,
+        "kubernetes.io": {"uid": "7"}});
+    let token = oidc::fake::token("k8s", &claims);
+    by_oidc(&control, &token, "prod", "one", &csr())
+        .await
+        .unwrap();
+    let (signed, _) = token.expose().rsplit_once('.').unwrap();
+    let rewritten = Secret::new(format!("{signed}.another"));
+    let after_days = async |days: u64| {
+        control.clock.advance(Duration::from_secs(days * 86_400));
+        let other = "prod".parse().unwrap();
+        control
+            .enrol
+            .join_token(&other, Duration::ZERO, 1, WHO)
+            .await
+            .unwrap();
+        for token in [&token, &rewritten] {
+            let refused = by_oidc(&control, token, "prod", "two", &csr()).await;
+            let Err(Error::Refused(refused)) = refused else {
+                panic!("{refused:?}")
+            };
+            assert!(refused.to_string().contains("used already"), "{refused}");
+        }
+    };
+    for days in [0, 8, 8, 100] {
+        after_days(days).await;
+    }
+    for text in [token.expose().as_str(), signed, &format!("oidc:{signed}")] {
+        let refused = control.enrol.enrol(text, "prod", "two", &csr()).await;
+        assert!(
+            matches!(refused, Err(Error::Refused(Refused::UnknownToken(_)))),
+            "{refused:?}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_token_from_before_a_revocation_brings_no_node_back() {
     let control = control().await;
     control.apply_text(CLUSTER).await;
