@@ -2,7 +2,8 @@
 //!
 //! A refresh token stands as `identitytoken` beside a user name without a password, as `docker login` leaves it. Where the file names a
 //! credential helper, the token goes to that by its `store`, as docker does it, and never into the file. The file is written beside, for
-//! its owner's eyes alone, and takes its name in one step; what was there is kept as a backup.
+//! its owner's eyes alone, and takes its name in one step; what was there is kept as a backup. Signing in takes a person minutes, in which
+//! others log in too: the file is read again just before it is written.
 
 use std::{
     fs,
@@ -31,7 +32,9 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub struct DockerConfig {
     path: PathBuf,
     content: Map<String, Value>,
+    /// Whether there is something that may be wanted back.
     was_there: bool,
+    backed_up: bool,
 }
 
 /// Where a login is kept.
@@ -79,9 +82,18 @@ impl DockerConfig {
         };
         Ok(Self {
             was_there: text.is_some(),
+            backed_up: false,
             path,
             content,
         })
+    }
+
+    /// What is there by now.
+    fn again(&mut self) -> anyhow::Result<()> {
+        let backed_up = self.backed_up;
+        *self = Self::read(&self.path)?;
+        self.backed_up = backed_up;
+        Ok(())
     }
 
     /// Who keeps logins of `server`.
@@ -113,10 +125,12 @@ impl DockerConfig {
     /// # Errors
     /// When a helper does not take it, or the file cannot be written; it is as before then.
     pub async fn keep(&mut self, server: &str, token: &Secret<String>) -> anyhow::Result<String> {
+        self.again()?;
         let keeper = self.keeper(server)?;
         let entry = match &keeper {
             Keeper::Helper(name) => {
                 store(name, server, token).await?;
+                self.again()?;
                 json!({})
             }
             Keeper::File => {
@@ -143,15 +157,15 @@ impl DockerConfig {
         let told = || format!("cannot write {}", self.path.display());
         let folder = self.path.parent().context("a file has a folder")?;
         fs::create_dir_all(folder).with_context(told)?;
-        if self.was_there {
+        // The first state is what somebody may want back, not that after the first of several logins.
+        if self.was_there && !self.backed_up {
             let mut backup = self.path.clone().into_os_string();
             backup.push(".regmesh-backup");
             let old = fs::read(&self.path).with_context(told)?;
             replace(Path::new(&backup), &old)
                 .with_context(|| format!("cannot keep a backup of {}", self.path.display()))?;
-            // The first state is what somebody may want back, not that after the first of several logins.
-            self.was_there = false;
         }
+        self.backed_up = true;
         let mut text = serde_json::to_vec_pretty(&self.content)?;
         text.push(b'\n');
         replace(&self.path, &text).with_context(told)
@@ -266,6 +280,29 @@ mod tests {
             2,
             "nothing else is left"
         );
+    }
+
+    #[tokio::test]
+    async fn a_login_that_others_made_meanwhile_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.json");
+        let mut config = DockerConfig::read(&path).unwrap();
+        // While a person was typing a code somewhere.
+        let theirs = json!({"auths": {"other.example": {"auth": "eDp5"}}});
+        fs::write(&path, theirs.to_string()).unwrap();
+        config.keep("one.example", &token()).await.unwrap();
+        let mut after = read(&path);
+        assert_eq!(
+            after["auths"]["other.example"],
+            theirs["auths"]["other.example"]
+        );
+        after["auths"]["third.example"] = json!({"auth": "eDp5"});
+        fs::write(&path, after.to_string()).unwrap();
+        config.keep("two.example", &token()).await.unwrap();
+        let servers = read(&path)["auths"].as_object().unwrap().len();
+        assert_eq!(servers, 4);
+        let backup = path.with_file_name("config.json.regmesh-backup");
+        assert_eq!(read(&backup), theirs, "what was there before any of ours");
     }
 
     #[tokio::test]
