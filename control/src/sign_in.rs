@@ -144,7 +144,7 @@ impl SignIn {
         let Some(topology) = topology.filter(|_| oidc::is_one(token.expose())) else {
             return Err(Error::Token);
         };
-        let shown = self.0.oidc.verify(token, topology).await?;
+        let shown = self.0.oidc.verify(token, topology).await?.by_itself()?;
         Ok(Caller::of(
             shown.principal,
             Some(shown.ends),

@@ -10,7 +10,10 @@ use wire::{assignment::Role, name::NodeName, time::WallTime};
 
 use super::{Asking, Enrol, Enrolled, Error, Refused, bad, entry, hash};
 use crate::{
-    sign_in::{Caller, oidc},
+    sign_in::{
+        Caller,
+        oidc::{self, Shown},
+    },
     state,
 };
 
@@ -63,7 +66,8 @@ impl Enrol {
         // Whether there is such a node is nothing for strangers.
         let topology = self.publisher.current().topology.clone();
         let topology = topology.ok_or(Refused::NoOidc)?;
-        let shown = match self.oidc.verify(token, &topology).await {
+        let shown = self.oidc.verify(token, &topology).await;
+        let shown = match shown.and_then(Shown::by_itself) {
             Ok(shown) => shown,
             Err(oidc::Error::Refused(why)) => return Err(Refused::OidcToken(why).into()),
             Err(away @ oidc::Error::Away(_)) => return Err(Error::Issuer(away)),

@@ -402,6 +402,14 @@ async fn a_workload_that_an_assignment_means_enrols_its_node_once_for_each_token
             .await
             .contains("not taken")
     );
+    let now = START / 1_000;
+    let claims = serde_json::json!({"sub": "system:serviceaccount:regmesh:prod", "iat": now, "exp": now + 3_600,
+        "kubernetes.io": {"uid": "7"}, "person": true});
+    assert!(
+        refusal(&oidc::fake::token("k8s", &claims), "prod", "three")
+            .await
+            .contains("ID token")
+    );
     let away = oidc::fake::token("k8s", &serde_json::json!({"away": true}));
     let away = by_oidc(&control, &away, "prod", "three", &csr).await;
     assert!(matches!(away, Err(Error::Issuer(_))), "{away:?}");

@@ -2,6 +2,8 @@
 //!
 //! Verifying is `identity`'s, as on the nodes; here is which audiences count. A token is good for the control plane when it names it, or
 //! what the issuer's declaration says: an audience of its own, or the client that people sign in with. Issuers move with the topology.
+//! What surprises: a person's ID token counts at the end of a sign-in that was begun here, and by itself only where the declaration
+//! lists its client among the audiences. People show the same one to nodes, and whoever holds a node could otherwise be them here.
 
 use std::{
     fmt,
@@ -50,6 +52,23 @@ pub struct Shown {
     pub begins: WallTime,
     /// Until when.
     pub ends: WallTime,
+    /// Whether it is a person's ID token, for the client that people sign in with.
+    person: bool,
+}
+
+impl Shown {
+    /// This, when it may be shown by whoever has it.
+    ///
+    /// # Errors
+    /// When it is a person's ID token.
+    pub fn by_itself(self) -> Result<Self, Error> {
+        match self.person {
+            false => Ok(self),
+            true => Err(Error::Refused(
+                "it is a person's ID token, which is for signing in".to_owned(),
+            )),
+        }
+    }
 }
 
 /// Makes those who know the issuers of a topology; what the last ones know of issuers that stay may be kept.
@@ -119,11 +138,17 @@ impl Oidc {
             return Err(nobody());
         };
         let begins = claims.get("iat").and_then(seconds);
+        let declared = topology.issuers.get(issuer);
+        let listed = declared.is_some_and(|issuer| {
+            let client = issuer.client_id.as_ref();
+            client.is_some_and(|client| issuer.audience.contains(client))
+        });
         Ok(Shown {
             issuer: issuer.clone(),
             claims: Arc::clone(claims),
             begins: begins.unwrap_or(WallTime(i64::MIN)),
             ends: verified.expires,
+            person: verified.person && !listed,
             principal: verified.principal,
         })
     }
@@ -256,7 +281,7 @@ pub(crate) mod fake {
     #[derive(Debug)]
     struct Fake(Vec<IssuerName>);
 
-    /// A token of `issuer` with these claims; `"away"` among them stands for keys that cannot be had.
+    /// A token of `issuer` with these claims; `"away"` among them stands for keys that cannot be had, `"person"` for an ID token.
     pub(crate) fn token(issuer: &str, claims: &Value) -> Secret {
         let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let issuer = Value::String(issuer.to_owned());
@@ -296,6 +321,7 @@ pub(crate) mod fake {
                 });
             }
             let expires = claims.get("exp").and_then(seconds).unwrap();
+            let person = claims.contains_key("person");
             if expires <= now {
                 return Err(Refused::Token.into());
             }
@@ -306,7 +332,7 @@ pub(crate) mod fake {
             Ok(Some(Verified {
                 principal,
                 expires,
-                person: true,
+                person,
             }))
         }
 

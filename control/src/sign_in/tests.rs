@@ -222,6 +222,15 @@ async fn an_issuers_token_is_who_it_says_with_the_roles_that_its_claims_have_unt
         };
         assert_eq!(found, expected);
     }
+    let of_a_person = json!({"sub": "me", "groups": ["ops"], "exp": 1_100, "person": true});
+    let of_a_person = oidc::fake::token("corp", &of_a_person);
+    let refused = rig.caller(&of_a_person, &topology).await;
+    assert!(
+        matches!(refused, Err(Error::Oidc(oidc::Error::Refused(_)))),
+        "nodes see ID tokens, too"
+    );
+    let listed = with_issuers("{corp: {url: 'https://corp.example', clientId: c, audience: c}}");
+    assert!(rig.caller(&of_a_person, &listed).await.is_ok());
     let gone =
         with_issuers("{corp: {url: 'https://corp.example'}, more: {url: 'https://x.example'}}");
     assert!(
