@@ -113,7 +113,9 @@ impl Enrol {
 /// What a token is known as. No join token is known like this, whatever text is shown for one.
 fn known_as(token: &Secret) -> String {
     let token = token.expose();
-    let signed = token.rsplit_once('.').map_or(token.as_str(), |(signed, _)| signed);
+    let signed = token
+        .rsplit_once('.')
+        .map_or(token.as_str(), |(signed, _)| signed);
     format!("oidc:{}", hash(signed))
 }
 

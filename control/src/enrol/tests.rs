@@ -436,7 +436,7 @@ async fn a_workload_that_an_assignment_means_enrols_its_node_once_for_each_token
 
 #[tokio::test]
 async fn a_token_that_was_used_is_used_however_its_signature_is_written_and_for_as_long_as_it_lasts()
-{
+ {
     let control = control().await;
     control.apply_text(CLUSTER).await;
     let now = START / 1_000;

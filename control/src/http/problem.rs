@@ -92,8 +92,12 @@ impl From<device::Error> for Problem {
             device::Error::TooMany => Self::new(429, "too-often", text),
             device::Error::Denied => Self::new(403, "sign-in-denied", text),
             device::Error::Ended => Self::new(410, "sign-in-ended", text),
-            device::Error::Away { .. } => {
+            // Why may name files and addresses of ours, and anybody may ask.
+            device::Error::Away { issuer, .. } => {
                 tracing::warn!(%text, "signing in with an issuer");
+                let text = format!(
+                    "the issuer '{issuer}' cannot be asked now, the control plane's log says why; try again later"
+                );
                 Self::new(503, "issuer-away", text)
             }
             device::Error::Refused { .. } => {
@@ -259,4 +263,21 @@ pub(crate) fn response(problem: &Problem, shown: bool) -> Response {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stranger_who_signs_in_learns_nothing_of_our_files() {
+        let away = device::Error::Away {
+            issuer: "corp".parse().unwrap(),
+            why: "its client secret: file /run/secrets/corp: permission denied".to_owned(),
+        };
+        let problem = Problem::from(away);
+        assert_eq!(problem.status, 503);
+        assert!(problem.detail.contains("'corp'"), "{problem:?}");
+        assert!(!problem.detail.contains("/run"), "{problem:?}");
+    }
 }

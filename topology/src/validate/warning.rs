@@ -22,6 +22,7 @@ pub(super) fn check(
     shadowed(rules, findings);
     unused(mesh.document, findings);
     plaintext(mesh, topology, findings);
+    plaintext_issuers(mesh.document, findings);
     unbound(mesh, rules, topology, findings);
     anonymous_write(mesh.document, findings);
 }
@@ -137,6 +138,26 @@ fn plaintext(mesh: &Mesh<'_>, topology: &Topology, findings: &mut Findings) {
                 Finding::warning(Code::PlaintextEndpoint, at.place, message)
                     .advice("remove `insecure`; for a private certificate authority set `ca`"),
             );
+        }
+    }
+}
+
+/// Issuers whose keys come over plain http: whoever is on the way signs what they like.
+fn plaintext_issuers(document: &document::Document, findings: &mut Findings) {
+    for (key, section) in &document.issuers {
+        for at in [&section.url, &section.jwks_uri].into_iter().flatten() {
+            let Some(rest) = at.value.strip_prefix("http://") else {
+                continue;
+            };
+            let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+            // With keys in a file nothing is asked.
+            if !is_loopback(without_port(host)) && section.jwks.is_none() {
+                let message = format!("keys of the issuer `{}` come over plain http", key.value);
+                findings.push(
+                    Finding::warning(Code::PlaintextEndpoint, at.place, message)
+                        .advice("use https: whoever is on the way could make any token of it; or put its keys into a file with `jwks`"),
+                );
+            }
         }
     }
 }

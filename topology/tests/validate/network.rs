@@ -77,6 +77,18 @@ fn plain_http_is_for_loopback() {
         ),
         ("upstreams: {'localhost:5000': {insecure: true}}", &[]),
         (
+            "issuers: {i: {url: 'http://login.example:8080/realm'}}",
+            &["plaintext-endpoint"],
+        ),
+        (
+            "issuers: {i: {url: 'https://login.example', jwksUri: 'http://10.0.0.1/keys'}}",
+            &["plaintext-endpoint"],
+        ),
+        (
+            "issuers: {i: {url: 'http://127.0.0.1:9000/realm'}, j: {url: 'http://login.example', jwks: /keys.json}}",
+            &[],
+        ),
+        (
             "{upstreams: {n.example: {insecure: true}}, identities: {f: {kind: federated, on: hub}}, rules: {r: {on: hub, source: n.example/a, target: a, identity: f}}}",
             &["plaintext-endpoint", "plaintext-identity"],
         ),

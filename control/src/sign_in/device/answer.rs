@@ -8,7 +8,7 @@ use std::time::Duration;
 use identity::keys::discovery::Document;
 use runtime::Secret;
 use serde::Deserialize;
-use url::Url;
+use url::{Host, Url};
 use wire::oci_error::clean;
 
 /// The longest code that a person types, in characters.
@@ -55,13 +55,16 @@ pub(super) enum Polled {
     Token(Secret),
 }
 
-/// Where to ask, by what the issuer at `url` says of itself. One that is reached over TLS sends nobody elsewhere without.
+/// Where to ask, by what the issuer at `url` says of itself. Client secrets and tokens go there, so without TLS on loopback alone, and of
+/// an issuer that has none either.
 pub(super) fn places(document: &Document, url: &str) -> Result<Places, String> {
     let endpoint = |name: &str, text: Option<&String>| {
         let text = text.ok_or_else(|| format!("it has no {name}, so no device flow"))?;
         let parsed = Url::parse(text).ok().filter(|endpoint| {
             let secure = endpoint.scheme() == "https"
-                || (endpoint.scheme() == "http" && url.starts_with("http://"));
+                || (endpoint.scheme() == "http"
+                    && url.starts_with("http://")
+                    && is_loopback(endpoint));
             secure && is_plain(endpoint)
         });
         parsed.ok_or_else(|| format!("its {name} is not an address to send anything to"))
@@ -170,6 +173,15 @@ fn address(text: &str) -> Option<Url> {
     (matches!(parsed.scheme(), "https" | "http") && is_plain(&parsed)).then_some(parsed)
 }
 
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    }
+}
+
 fn is_plain(url: &Url) -> bool {
     url.host().is_some() && url.username().is_empty() && url.password().is_none()
 }
@@ -223,6 +235,9 @@ mod tests {
         let plain = json!({"issuer": "http://127.0.0.1:1", "device_authorization_endpoint": "http://127.0.0.1:1/d",
             "token_endpoint": "http://127.0.0.1:1/t"});
         assert!(read(&plain).is_some());
+        let beyond = json!({"issuer": "http://corp.example", "device_authorization_endpoint": "http://corp.example/d",
+            "token_endpoint": "http://corp.example/t"});
+        assert!(read(&beyond).is_none(), "a client secret would go there");
     }
 
     #[test]
