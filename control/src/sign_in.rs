@@ -266,7 +266,7 @@ impl SignIn {
             Err(oidc::Error::Refused(why)) => {
                 return Err(refused(format!("its ID token is not valid: {why}")).into());
             }
-            Err(away @ oidc::Error::Away(_)) => return Err(away.into()),
+            Err(error) => return Err(error.into()),
         };
         let declared = topology
             .issuers

@@ -70,6 +70,10 @@ impl Enrol {
         let shown = match shown.and_then(Shown::by_itself) {
             Ok(shown) => shown,
             Err(oidc::Error::Refused(why)) => return Err(Refused::OidcToken(why).into()),
+            Err(oidc::Error::Person) => {
+                let why = "it is a person's ID token, which nodes see, too; use a workload's";
+                return Err(Refused::OidcToken(why.to_owned()).into());
+            }
             Err(away @ oidc::Error::Away(_)) => return Err(Error::Issuer(away)),
         };
         let caller = Caller::of(shown.principal, Some(shown.ends), Some(&topology));

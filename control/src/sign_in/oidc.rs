@@ -34,6 +34,11 @@ pub enum Error {
     /// It is wrong; whoever showed it is not told how, people who look into the log are.
     #[error("the token is not valid here; it may have ended, sign in again")]
     Refused(String),
+    /// It is a person's ID token, and shown by itself.
+    #[error(
+        "this is a person's ID token, which nodes see, too: sign in with `regmesh login`, which asks the issuer anew"
+    )]
+    Person,
     /// Its issuer's keys cannot be had. Why is for the log: a stranger may have named the issuer.
     #[error("the token cannot be verified now: its issuer's keys cannot be had; try again later")]
     Away(String),
@@ -64,9 +69,7 @@ impl Shown {
     pub fn by_itself(self) -> Result<Self, Error> {
         match self.person {
             false => Ok(self),
-            true => Err(Error::Refused(
-                "it is a person's ID token, which is for signing in".to_owned(),
-            )),
+            true => Err(Error::Person),
         }
     }
 }

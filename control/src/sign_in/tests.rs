@@ -226,7 +226,7 @@ async fn an_issuers_token_is_who_it_says_with_the_roles_that_its_claims_have_unt
     let of_a_person = oidc::fake::token("corp", &of_a_person);
     let refused = rig.caller(&of_a_person, &topology).await;
     assert!(
-        matches!(refused, Err(Error::Oidc(oidc::Error::Refused(_)))),
+        matches!(refused, Err(Error::Oidc(oidc::Error::Person))),
         "nodes see ID tokens, too"
     );
     let listed = with_issuers("{corp: {url: 'https://corp.example', clientId: c, audience: c}}");
