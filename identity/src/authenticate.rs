@@ -184,7 +184,7 @@ impl Authenticate {
             bound_to: record.bound_to.as_deref(),
             via: record.via.as_ref(),
         };
-        if !given.counts(local, origin) {
+        if !given.counts(local, origin, self.now()) {
             return Err(Refused::RefreshToken.into());
         }
         Ok(Proven {
@@ -291,7 +291,7 @@ impl Authenticate {
             bound_to: claims.bound_to(),
             via: claims.via.as_ref(),
         };
-        if !given.counts(local, origin) {
+        if !given.counts(local, origin, self.now()) {
             return Err(Refused::Token.into());
         }
         if let Principal::Account { name } = &claims.principal

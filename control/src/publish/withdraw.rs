@@ -7,7 +7,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use identity::authenticate::grant;
+use identity::authenticate::{grant, trust::AHEAD};
 use topology::model::{
     Topology,
     identity::IdentityKind,
@@ -23,8 +23,6 @@ use wire::{
 /// By upstream node and rule: since when.
 pub(super) type Withdrawn = BTreeMap<NodeName, BTreeMap<RuleName, WallTime>>;
 
-/// How far ahead of now grants are withdrawn: longer than a generation takes to be in force everywhere.
-const AHEAD: Duration = Duration::from_secs(10);
 /// How long after its time an entry is about no grant any more.
 const KEEP: Duration = Duration::from_secs(3_600 + grant::LIFE.as_secs());
 

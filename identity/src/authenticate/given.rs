@@ -3,6 +3,8 @@
 //! The signature says that we gave it; this says that we would again: the issuer is still declared, the rule is not withdrawn, the
 //! connection is the one it is bound to. Accounts have their passwords beside this, roles come after it.
 
+use wire::time::WallTime;
+
 use super::{Local, Origin, trust::Via};
 use crate::principal::Principal;
 
@@ -14,14 +16,14 @@ pub(super) struct Given<'a> {
 }
 
 impl Given<'_> {
-    /// Whether the grounds still hold, by what is in force, and on this connection. Accounts have their passwords beside this.
-    pub(super) fn counts(&self, local: Local<'_>, origin: Origin<'_>) -> bool {
+    /// Whether the grounds still hold at `now`, by what is in force, and on this connection. Accounts have their passwords beside this.
+    pub(super) fn counts(&self, local: Local<'_>, origin: Origin<'_>, now: WallTime) -> bool {
         let connection = self.bound_to.is_none() || self.bound_to == origin.spiffe;
         connection
             && match self.principal {
                 Principal::Anonymous | Principal::Account { .. } => true,
                 Principal::Node { .. } => self.bound_to.is_some(),
-                Principal::Identity { .. } => self.is_granted(local, origin),
+                Principal::Identity { .. } => self.is_granted(local, origin, now),
                 Principal::Workload { issuer, claims } => {
                     let iss = claims.get("iss").and_then(serde_json::Value::as_str);
                     iss.is_some_and(|iss| local.outsiders.declares(issuer, iss))
@@ -29,11 +31,11 @@ impl Given<'_> {
             }
     }
 
-    fn is_granted(&self, local: Local<'_>, origin: Origin<'_>) -> bool {
+    fn is_granted(&self, local: Local<'_>, origin: Origin<'_>, now: WallTime) -> bool {
         let (Some(trust), Some(via)) = (local.trust, self.via) else {
             return false;
         };
         let here = self.bound_to.is_some() || (trust.plain && origin.plain_loopback);
-        here && trust.stands(via)
+        here && trust.stands(via, now)
     }
 }

@@ -1,10 +1,12 @@
 //! What rule grants of other nodes are believed by: the mesh's issuer as the slice in force pushes it.
 //!
 //! Swapped whole with the slice. Grants, and what was given for them, are asked about on every request: a rule that was withdrawn
-//! and a key that is gone end refresh and access tokens too, without waiting for anything to run out. Source:
-//! `spec/identity.md` "The rule grant"; `reference/protocols.md` 6.1.
+//! and a key that is gone end refresh and access tokens too, without waiting for anything to run out. What surprises: a withdrawal is
+//! in force some seconds after it was decided. It may be here before the node whose rule it is has heard that its rule calls as somebody
+//! else; what that node shows meanwhile is still good, so that no pull of it is lost. Roles, and revoked certificates, wait for nothing.
+//! Source: `spec/identity.md` "Calling an upstream", "The rule grant"; `reference/protocols.md` 6.1.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use wire::{
@@ -13,6 +15,12 @@ use wire::{
 };
 
 use crate::sign::Public;
+
+/// How far ahead a withdrawal is dated when it is decided: longer than a generation takes to be in force everywhere. Grants that are minted
+/// meanwhile by what was in force before fall with the earlier ones.
+pub const AHEAD: Duration = Duration::from_secs(10);
+/// How long after it was decided it is in force.
+const GRACE: Duration = Duration::from_secs(3);
 
 /// What rule grants are believed by.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,18 +51,19 @@ pub struct Via {
 }
 
 impl Trust {
-    /// Whether grants like the one behind `via` are still believed.
+    /// Whether grants like the one behind `via` are believed at `now`.
     #[must_use]
-    pub fn stands(&self, via: &Via) -> bool {
+    pub fn stands(&self, via: &Via, now: WallTime) -> bool {
         let withdrawn = self.withdrawn.get(&via.rule);
+        let in_force = withdrawn.filter(|since| since.minus(AHEAD - GRACE) <= now);
         // Compared in whole seconds, as a grant has them; the time of a withdrawal is rounded up.
-        let after = withdrawn.is_none_or(|since| via.made >= ceil(*since));
+        let after = in_force.is_none_or(|since| via.made >= ceil(*since));
         after && self.keys.has(&via.key)
     }
 }
 
 fn ceil(time: WallTime) -> i64 {
-    time.plus(std::time::Duration::from_millis(999)).seconds()
+    time.plus(Duration::from_millis(999)).seconds()
 }
 
 #[cfg(test)]
@@ -86,10 +95,40 @@ mod tests {
                 made,
                 key: key.to_owned(),
             };
-            assert_eq!(trust.stands(&via), expected, "{rule} {made} {key}");
+            let now = WallTime(100_000);
+            assert_eq!(trust.stands(&via, now), expected, "{rule} {made} {key}");
         }
         let odd = WallTime(100_001);
         assert_eq!(ceil(odd), 101);
         assert_eq!(ceil(WallTime(100_000)), 100);
+    }
+
+    /// The upstream may have a slice before the node whose rule it changes: that one's pulls are not lost meanwhile.
+    #[test]
+    fn a_withdrawal_is_in_force_some_seconds_after_it_was_decided_and_a_lost_key_at_once() {
+        let keys = Public::new([("k".to_owned(), vec![4; 65])].into());
+        let decided = WallTime(1_000_000);
+        let mut trust = Trust {
+            mesh: "contoso".parse().unwrap(),
+            issuer: "https://control.example".to_owned(),
+            keys,
+            withdrawn: [("r".parse().unwrap(), decided.plus(AHEAD))].into(),
+            plain: false,
+        };
+        let via = |made: WallTime| Via {
+            rule: "r".parse().unwrap(),
+            node: "edge".parse().unwrap(),
+            made: made.seconds(),
+            key: "k".to_owned(),
+        };
+        let stands = |trust: &Trust, made, after| trust.stands(&via(made), decided.plus(after));
+        let second = Duration::from_secs(1);
+        assert!(stands(&trust, WallTime(0), Duration::ZERO));
+        assert!(stands(&trust, WallTime(0), second * 2));
+        assert!(!stands(&trust, WallTime(0), second * 3));
+        assert!(!stands(&trust, decided.plus(second * 9), second * 9));
+        assert!(stands(&trust, decided.plus(AHEAD), second * 3), "made anew");
+        trust.keys = Public::default();
+        assert!(!stands(&trust, WallTime(0), Duration::ZERO));
     }
 }

@@ -100,7 +100,7 @@ pub fn check(
         made: claims.iat,
         key,
     };
-    if !trust.stands(&via) {
+    if !trust.stands(&via, now) {
         return Err(Wrong::Withdrawn);
     }
     let rights: Rights = about.actions.iter().copied().collect();
