@@ -16,7 +16,7 @@ use serde::Serialize;
 use topology::model::Topology;
 use uuid::Uuid;
 use wire::{
-    name::{MeshName, NodeName, RuleName},
+    name::{MeshName, NodeName, RuleAt, RuleName},
     scope::Action,
     time::WallTime,
 };
@@ -175,7 +175,7 @@ impl Issuer {
         let now = self.now();
         let expires = now.plus(self.lives.grant);
         let withdrawn = grants.withdrawn.get(*upstream);
-        let since = withdrawn.and_then(|rules| rules.get(&wanted.rule));
+        let since = withdrawn.and_then(|rules| rules.get(&RuleAt::new(node, &wanted.rule)));
         let begins = since.copied().unwrap_or(now).max(now).seconds();
         let id = SpiffeId::Node {
             mesh: topology.mesh.clone(),

@@ -14,7 +14,7 @@ use wire::{
     api::{audit, event, mesh::HistoryPoint},
     digest::Digest,
     generation::Generation,
-    name::{NodeName, RuleName},
+    name::{NodeName, RuleAt},
     time::WallTime,
 };
 
@@ -53,8 +53,8 @@ pub struct Grants {
     pub issuer: String,
     /// The public keys by id: P-256, the uncompressed point in base64url without padding.
     pub keys: BTreeMap<String, String>,
-    /// By upstream node and rule: grants that were made before the time (milliseconds) are worth nothing there.
-    pub withdrawn: BTreeMap<NodeName, BTreeMap<RuleName, WallTime>>,
+    /// By upstream node, and rule on its own node: grants that were made before the time (milliseconds) are worth nothing there.
+    pub withdrawn: BTreeMap<NodeName, BTreeMap<RuleAt, WallTime>>,
 }
 
 /// Why a digest is refused.

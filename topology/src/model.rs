@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use wire::{
     assignment::{Assignee, Assignment},
     digest::Digest,
-    name::{AccountName, CredentialName, IdentityName, IssuerName, MeshName, NodeName, RuleName},
+    name::{AccountName, CredentialName, IdentityName, IssuerName, MeshName, NodeName, RuleAt},
     secret_ref::SecretRef,
     time::WallTime,
 };
@@ -89,8 +89,8 @@ pub struct Grants {
     pub issuer: String,
     /// The keys that sign them, by id: P-256, the uncompressed point in base64url without padding.
     pub keys: BTreeMap<String, String>,
-    /// Grants for these rules that were made before the time are worth nothing.
-    pub withdrawn: BTreeMap<RuleName, WallTime>,
+    /// Grants for these rules, each on one node, that were made before the time are worth nothing.
+    pub withdrawn: BTreeMap<RuleAt, WallTime>,
 }
 
 /// Why and since when a digest is refused.

@@ -221,7 +221,11 @@ fn with_beside() -> String {
     let grants = Grants {
         issuer: "https://control.example".to_owned(),
         keys: [("k-1".to_owned(), "BHdX".to_owned())].into(),
-        withdrawn: [("up".parse().expect("a name"), WallTime(1_700_000_000_789))].into(),
+        withdrawn: [(
+            "mid/up".parse().expect("a name"),
+            WallTime(1_700_000_000_789),
+        )]
+        .into(),
     };
     let beside = topology::slice::Beside {
         recalls,
@@ -245,7 +249,7 @@ fn a_slice_brings_what_was_decided_beside_the_topology() {
     let grants = slice.grants.expect("the section");
     assert_eq!(grants.issuer, "https://control.example");
     assert_eq!(grants.keys["k-1"], "BHdX");
-    let up = "up".parse().expect("a name");
+    let up = "mid/up".parse().expect("a name");
     assert_eq!(grants.withdrawn[&up], WallTime(1_700_000_000_789));
     let without = load_slice("slice", &slice_of("leaf")).expect("valid");
     let without = without.topology.slice.expect("the section");

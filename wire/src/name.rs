@@ -105,6 +105,10 @@ name!(
     RuleName, "rule name", is_rule, "letters, digits and hyphens, 1 to 50 characters"
 );
 name!(
+    /// A rule on one node, for what is said of it there alone: `NODE/RULE`.
+    RuleAt, "rule on a node", is_rule_at, "NODE/RULE"
+);
+name!(
     /// An identity that rules authenticate as.
     IdentityName, "identity name", is_plain, "letters, digits, '.', '_' and '-', 1 to 63 characters, beginning with a letter or digit"
 );
@@ -125,6 +129,14 @@ name!(
     WebhookName, "webhook name", is_plain, "letters, digits, '.', '_' and '-', 1 to 63 characters, beginning with a letter or digit"
 );
 
+impl RuleAt {
+    /// The rule `rule` on `node`.
+    #[must_use]
+    pub fn new(node: &NodeName, rule: &RuleName) -> Self {
+        Self(format!("{node}/{rule}").into())
+    }
+}
+
 fn is_label(text: &str) -> bool {
     let bytes = text.as_bytes();
     let edge = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
@@ -136,6 +148,11 @@ fn is_label(text: &str) -> bool {
 
 fn is_rule(text: &str) -> bool {
     (1..=50).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+}
+
+fn is_rule_at(text: &str) -> bool {
+    text.split_once('/')
+        .is_some_and(|(node, rule)| is_label(node) && is_rule(rule))
 }
 
 fn is_plain(text: &str) -> bool {

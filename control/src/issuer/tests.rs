@@ -307,7 +307,7 @@ async fn what_a_change_makes_wrong_is_withdrawn_at_its_upstream_and_minted_anew(
     control.apply(&changed).await;
     let withdrawn = control.believed("dev").withdrawn;
     let names: Vec<&str> = withdrawn.keys().map(|rule| rule.as_str()).collect();
-    assert_eq!(names, ["promote"], "and not what stayed right");
+    assert_eq!(names, ["prod/promote"], "and not what stayed right");
     let since = *withdrawn.values().next().unwrap();
     assert_eq!(since.0 % 1_000, 0);
     assert!(before.iat < since.seconds());

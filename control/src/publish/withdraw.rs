@@ -1,9 +1,10 @@
-//! Which grants a change makes wrong: pure, (old topology, new topology, now) -> when grants for which rules count no longer, by upstream.
+//! Which grants a change makes wrong: pure, (old topology, new topology, now) -> when grants for which rules on which nodes count no
+//! longer, by upstream.
 //!
 //! A grant stays right while its rule on its node speaks for the same identity towards the same repositories of the same upstream. What
 //! surprises: the time is a little ahead of now, and grants made meanwhile are dated by it. A control plane goes on minting by the old
 //! topology while a new one is checked and travels, and clocks differ; those grants must fall too. Verifiers forgive a minute.
-//! Another node's grants for a rule of the same name fall with it, and are asked for again.
+//! Another node's grants for a rule of the same name stay right: that node may be cut off from us and have no other.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -15,13 +16,13 @@ use topology::model::{
     rule::{Authentication, Rule, UpstreamRef},
 };
 use wire::{
-    name::{IdentityName, NodeName, RuleName},
+    name::{IdentityName, NodeName, RuleAt, RuleName},
     pattern::Pattern,
     time::WallTime,
 };
 
-/// By upstream node and rule: since when.
-pub(super) type Withdrawn = BTreeMap<NodeName, BTreeMap<RuleName, WallTime>>;
+/// By upstream node, and rule on its own node: since when.
+pub(super) type Withdrawn = BTreeMap<NodeName, BTreeMap<RuleAt, WallTime>>;
 
 /// How long after its time an entry is about no grant any more.
 const KEEP: Duration = Duration::from_secs(3_600 + grant::LIFE.as_secs());
@@ -51,7 +52,7 @@ pub(super) fn change(
         if now_said != Some(&before)
             && !now_said.is_some_and(|said| swapped(&before, said, new, of))
         {
-            withdraw(withdrawn, before.upstream, of.1, now);
+            withdraw(withdrawn, before.upstream, of, now);
         }
     }
 }
@@ -90,14 +91,14 @@ pub(super) fn node(
 ) {
     forget(withdrawn, now);
     let Some(topology) = topology else { return };
-    for ((_, rule), said) in said(topology, |own| own.name == *node) {
-        withdraw(withdrawn, said.upstream, rule, now);
+    for (of, said) in said(topology, |own| own.name == *node) {
+        withdraw(withdrawn, said.upstream, of, now);
     }
 }
 
-fn withdraw(withdrawn: &mut Withdrawn, upstream: &NodeName, rule: &RuleName, now: WallTime) {
+fn withdraw(withdrawn: &mut Withdrawn, upstream: &NodeName, (node, rule): Of<'_>, now: WallTime) {
     let rules = withdrawn.entry(upstream.clone()).or_default();
-    rules.insert(rule.clone(), since(now));
+    rules.insert(RuleAt::new(node, rule), since(now));
 }
 
 /// Rounded up, because grants are dated in whole seconds.
@@ -198,30 +199,27 @@ access:
         let with = |from: &str, to: &str| rule.replace(from, to);
         let one = |from: &str, to: &str| vec![(from.to_owned(), to.to_owned())];
         let rule_with = |from, to| one(rule, &with(from, to));
-        // (what, changes, whether grants for `promote` at hub are withdrawn)
+        // (what, changes, of which nodes grants for `promote` at hub are withdrawn)
+        let (none, both): (&[&str], &[&str]) = (&[], &["one", "two"]);
         let cases = [
-            ("nothing", vec![], false),
+            ("nothing", vec![], none),
             (
                 "a label",
                 one(
                     "\"https://one.example\"",
                     "\"https://one.example\", labels: {a: b}",
                 ),
-                false,
+                none,
             ),
-            (
-                "its target",
-                rule_with("target: api", "target: api2"),
-                false,
-            ),
-            ("another rule", one("quay.io/*", "ghcr.io/*"), false),
+            ("its target", rule_with("target: api", "target: api2"), none),
+            ("another rule", one("quay.io/*", "ghcr.io/*"), none),
             (
                 "its identity attached to more",
                 one(
                     "reader: {kind: managed, on: [",
                     "reader: {kind: managed, on: [spare, ",
                 ),
-                false,
+                none,
             ),
             (
                 "who else reads at the hub",
@@ -229,28 +227,28 @@ access:
                     "to: \"identity:other\", on: [hub, spare]",
                     "to: \"identity:other\", on: [spare]",
                 ),
-                false,
+                none,
             ),
             (
                 "no rule of a node any more",
                 one(rule, "{on: [one, two], source: quay.io/api, target: api}"),
-                true,
+                both,
             ),
             (
                 "one of its nodes",
                 rule_with("on: [one, two]", "on: two"),
-                true,
+                &["one"],
             ),
-            ("its source", rule_with("team/api", "team/app"), true),
+            ("its source", rule_with("team/api", "team/app"), both),
             (
                 "its upstream",
                 rule_with("node://hub", "node://spare"),
-                true,
+                both,
             ),
             (
                 "its identity, and the one there was may still be used there",
                 rule_with("identity: reader", "identity: other"),
-                false,
+                none,
             ),
             (
                 "its identity, and the one there was is attached no more",
@@ -262,7 +260,7 @@ access:
                     ),
                 ]
                 .concat(),
-                true,
+                both,
             ),
             (
                 "its identity's kind",
@@ -270,17 +268,17 @@ access:
                     "reader: {kind: managed,",
                     "reader: {kind: federated, audience: x,",
                 ),
-                true,
+                both,
             ),
             (
                 "it is off",
                 rule_with("identity: reader", "identity: reader, enabled: false"),
-                true,
+                both,
             ),
             (
                 "where the hub is",
                 one("https://hub.example", "https://new.example"),
-                true,
+                both,
             ),
         ];
         let old = mesh(&[]);
@@ -290,10 +288,16 @@ access:
                 .collect();
             let mut withdrawn = Withdrawn::new();
             change(&mut withdrawn, Some(&old), &mesh(&changes), NOW);
-            let (hub, promote) = ("hub".parse().unwrap(), "promote".parse().unwrap());
             let since = WallTime(1_800_000_011_000);
-            let all = Withdrawn::from([(hub, BTreeMap::from([(promote, since)]))]);
-            let wanted = if expected { all } else { Withdrawn::new() };
+            let rules = expected.iter().map(|node| {
+                let name: RuleAt = format!("{node}/promote").parse().unwrap();
+                (name, since)
+            });
+            let all = Withdrawn::from([("hub".parse().unwrap(), rules.collect())]);
+            let wanted = match expected.is_empty() {
+                true => Withdrawn::new(),
+                false => all,
+            };
             assert_eq!(withdrawn, wanted, "{what}");
         }
     }

@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use wire::{
-    name::{MeshName, NodeName, RuleName},
+    name::{MeshName, NodeName, RuleAt, RuleName},
     time::WallTime,
 };
 
@@ -31,8 +31,8 @@ pub struct Trust {
     pub issuer: String,
     /// The keys that sign them.
     pub keys: Public,
-    /// Grants for these rules that were made before the time are worth nothing.
-    pub withdrawn: BTreeMap<RuleName, WallTime>,
+    /// Grants for these rules, each on one node, that were made before the time are worth nothing.
+    pub withdrawn: BTreeMap<RuleAt, WallTime>,
     /// Whether peers reach this node by plain http, so that grants for it are bound to no certificate.
     pub plain: bool,
 }
@@ -54,11 +54,21 @@ impl Trust {
     /// Whether grants like the one behind `via` are believed at `now`.
     #[must_use]
     pub fn stands(&self, via: &Via, now: WallTime) -> bool {
-        let withdrawn = self.withdrawn.get(&via.rule);
-        let in_force = withdrawn.filter(|since| since.minus(AHEAD - GRACE) <= now);
+        let in_force = self
+            .withdrawn_since(via)
+            .filter(|since| since.minus(AHEAD - GRACE) <= now);
         // Compared in whole seconds, as a grant has them; the time of a withdrawal is rounded up.
-        let after = in_force.is_none_or(|since| via.made >= ceil(*since));
+        let after = in_force.is_none_or(|since| via.made >= ceil(since));
         after && self.keys.has(&via.key)
+    }
+
+    fn withdrawn_since(&self, via: &Via) -> Option<WallTime> {
+        // Asked on every request, and mostly there is nothing.
+        if self.withdrawn.is_empty() {
+            return None;
+        }
+        let rule = RuleAt::new(&via.node, &via.rule);
+        self.withdrawn.get(&rule).copied()
     }
 }
 
@@ -73,7 +83,7 @@ mod tests {
     #[test]
     fn a_grant_stands_until_its_rule_is_withdrawn_or_its_key_is_gone() {
         let keys = Public::new([("k".to_owned(), vec![4; 65])].into());
-        let withdrawn = [("r".parse().unwrap(), WallTime(100_000))].into();
+        let withdrawn = [("edge/r".parse().unwrap(), WallTime(100_000))].into();
         let trust = Trust {
             mesh: "contoso".parse().unwrap(),
             issuer: "https://control.example".to_owned(),
@@ -112,7 +122,7 @@ mod tests {
             mesh: "contoso".parse().unwrap(),
             issuer: "https://control.example".to_owned(),
             keys,
-            withdrawn: [("r".parse().unwrap(), decided.plus(AHEAD))].into(),
+            withdrawn: [("edge/r".parse().unwrap(), decided.plus(AHEAD))].into(),
             plain: false,
         };
         let via = |made: WallTime| Via {
@@ -128,6 +138,12 @@ mod tests {
         assert!(!stands(&trust, WallTime(0), second * 3));
         assert!(!stands(&trust, decided.plus(second * 9), second * 9));
         assert!(stands(&trust, decided.plus(AHEAD), second * 3), "made anew");
+        let elsewhere = Via {
+            node: "other".parse().unwrap(),
+            ..via(WallTime(0))
+        };
+        let later = decided.plus(second * 60);
+        assert!(trust.stands(&elsewhere, later), "the same rule elsewhere");
         trust.keys = Public::default();
         assert!(!stands(&trust, WallTime(0), Duration::ZERO));
     }

@@ -43,7 +43,7 @@ section! {
         issuer: Text = "issuer", required;
         /// The keys that sign them, by id: P-256, the uncompressed point in base64url.
         keys: Entries<At<String>> = "keys";
-        /// Grants for these rules that were made before the time (RFC 3339) are worth nothing.
+        /// Grants for these rules, each on one node (`NODE/RULE`), that were made before the time (RFC 3339) are worth nothing.
         withdrawn: Entries<At<String>> = "withdrawn";
     }
 }

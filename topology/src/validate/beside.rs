@@ -38,7 +38,7 @@ pub(super) fn recalls(slice: &Slice, findings: &mut Findings) -> BTreeMap<Digest
     recalls
 }
 
-/// Names, and since when: of nodes whose certificates, of rules whose grants are worth nothing.
+/// Names, and since when: of nodes whose certificates, of rules on nodes whose grants are worth nothing.
 pub(super) fn since<N: FromStr<Err = NameError> + Ord>(
     entries: &Entries<At<String>>,
     findings: &mut Findings,

@@ -103,7 +103,7 @@ pub(super) async fn a_document_comes_back_as_it_was(state: &dyn State) {
         keys: [("kid".to_owned(), "BHdX".to_owned())].into(),
         withdrawn: [(
             "dev".parse().unwrap(),
-            [("promote".parse().unwrap(), WallTime(NOW + 1_000))].into(),
+            [("prod/promote".parse().unwrap(), WallTime(NOW + 1_000))].into(),
         )]
         .into(),
     };

@@ -251,7 +251,11 @@ async fn what_was_given_for_a_grant_ends_with_its_rule_its_key_and_its_issuer() 
     let good = hub.trust.clone();
     let now = WallTime(hub.clock.wall_ms());
     let withdrawn = Trust {
-        withdrawn: [("apps".parse().unwrap(), now.plus(Duration::from_secs(1)))].into(),
+        withdrawn: [(
+            "edge/apps".parse().unwrap(),
+            now.plus(Duration::from_secs(1)),
+        )]
+        .into(),
         ..good.clone()
     };
     let rotated = Trust {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use topology::model::{Grants, Recall, SliceOf, Topology};
 use wire::{
     digest::Digest,
-    name::{NodeName, RuleName},
+    name::{NodeName, RuleAt},
     time::WallTime,
 };
 
@@ -23,7 +23,7 @@ const NAME: &str = "refused.json";
 struct Refused {
     recalls: BTreeMap<Digest, (String, WallTime)>,
     revoked: BTreeMap<NodeName, WallTime>,
-    withdrawn: BTreeMap<RuleName, WallTime>,
+    withdrawn: BTreeMap<RuleAt, WallTime>,
 }
 
 /// Writes down what `slice` refuses.

@@ -406,8 +406,10 @@ fn a_grant_ends_when_its_rule_is_withdrawn_or_its_key_is_gone() {
     let mut issuer = issuer();
     let grant = issuer.grant(&claims());
     assert!(issuer.check(&grant).is_ok());
-    let rule = || "apps".parse().unwrap();
-    issuer.trust.withdrawn = [("others".parse().unwrap(), NOW)].into();
+    let rule = || "edge/apps".parse().unwrap();
+    issuer.trust.withdrawn = ["edge/others", "other/apps"]
+        .map(|rule| (rule.parse().unwrap(), NOW))
+        .into();
     assert!(issuer.check(&grant).is_ok(), "another rule's");
     issuer.trust.withdrawn = [(rule(), NOW)].into();
     assert_eq!(issuer.check(&grant).unwrap_err(), Wrong::Withdrawn);

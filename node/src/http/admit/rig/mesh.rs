@@ -72,7 +72,7 @@ impl Hub {
         let mut trust = trust(&self.control);
         if withdrawn {
             let now = WallTime(self.rig.clock.wall_ms() + 1_000);
-            trust.withdrawn = [("apps".parse().unwrap(), now)].into();
+            trust.withdrawn = [("edge/apps".parse().unwrap(), now)].into();
         }
         self.rig.access = made(&self.rig, &self.membership, roles, trust);
     }
