@@ -3,7 +3,8 @@
 //! The grants of a slice are fetched as soon as it is in force and again before each is due, in batches, so that a pull finds its grant and
 //! an outage finds a day in hand. They are on disk for a restart without the control plane, and nowhere else. What the slice in force does
 //! not ask for, or the control plane refuses, is dropped. That the whole call fails says nothing about a rule: what is in
-//! hand goes on until it ends. Source: `spec/identity.md` "The rule grant", `spec/control-plane.md` "Identity tokens", T36.
+//! hand goes on until it ends, and nobody waits while something is. Nor does the refusal of a control plane that was restored from a
+//! backup: it knows less than this node, and an operator is to confirm it first. Source: `spec/identity.md` "The rule grant", `spec/control-plane.md` "Identity tokens", T36.
 
 use std::{
     collections::HashMap,
@@ -63,6 +64,8 @@ struct State {
     /// What the slice in force needs.
     needed: Needed,
     held: HashMap<Wanted, Held>,
+    /// Whether the control plane knows less than this node: it may not know a rule yet that it has forgotten.
+    knows_less: bool,
     /// When what could not be had is asked for again.
     again: HashMap<Wanted, WallTime>,
     /// What the control plane refused, when and why.
@@ -111,9 +114,10 @@ impl Minter {
         let _ = self.0.nudge.set(nudge);
     }
 
-    /// There is a connection to ask over.
-    pub(super) fn connected(&self, client: Client) {
+    /// There is a connection to ask over, to a control plane that `knows_less` than this node or not.
+    pub(super) fn connected(&self, client: Client, knows_less: bool) {
         *lock(&self.0.client) = Some(client);
+        lock(&self.0.state).knows_less = knows_less;
         self.nudge();
     }
 
@@ -137,6 +141,8 @@ impl Minter {
             // What was refused before may be given now.
             state.again.clear();
             state.refused.clear();
+            // It comes from the control plane, or from before the first connection.
+            state.knows_less = false;
             state.needed = needed;
         }
         self.nudge();
@@ -191,6 +197,12 @@ impl Minter {
     fn take(&self, wanted: &Wanted, outcome: Result<Minted, Error>) -> Result<Minted, Error> {
         let now = self.now();
         let mut state = lock(&self.0.state);
+        let outcome = match outcome {
+            Err(Error::Refused(why)) if state.knows_less => Err(Error::Away(format!(
+                "it was restored from a backup and waits for `regmesh control recover`: {why}"
+            ))),
+            outcome => outcome,
+        };
         if !state.needed.contains(wanted) {
             return outcome;
         }
@@ -295,9 +307,13 @@ impl Mint for Minter {
         if let Some(why) = self.refused(wanted) {
             return Err(Error::Refused(why));
         }
-        match self.ask(wanted).await {
-            Err(Error::Away(why)) => held.ok_or(Error::Away(why)),
-            answered => answered,
+        match held {
+            // It still works: nobody waits for the next one, which is fetched behind.
+            Some(due) => {
+                self.nudge();
+                Ok(due)
+            }
+            None => self.ask(wanted).await,
         }
     }
 

@@ -109,7 +109,7 @@ impl Session {
             ));
         };
         let credential = shared.with_roots(credential, &welcome.roots).await?;
-        shared.mint.connected(client.clone());
+        shared.mint.connected(client.clone(), welcome.ahead);
         Ok(Self::welcomed(
             shared, credential, client, inbound, outgoing, &welcome,
         ))

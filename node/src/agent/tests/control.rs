@@ -67,6 +67,10 @@ pub(super) struct Script {
     pub(super) tokens: HashMap<String, minted::Outcome>,
     /// Whether calls for tokens fail as a whole.
     pub(super) no_tokens: bool,
+    /// Whether calls for tokens are never answered.
+    pub(super) mute_tokens: bool,
+    /// Whether grants are due as soon as they are made.
+    pub(super) due_at_once: bool,
     /// How long grants last from now on, a day when zero; they are due after an hour.
     pub(super) grant_life: Duration,
     /// Tokens minted so far; each is called `canary-grant-NUMBER`.
@@ -226,6 +230,19 @@ impl Stream {
         self.send(to_node::Kind::Welcome(welcome)).await;
     }
 
+    /// As a control plane that was restored from a backup older than what the node has.
+    pub(super) async fn welcome_ahead(&self, clock: &Clock) {
+        let welcome = Welcome {
+            version: "test".to_owned(),
+            now_ms: clock.wall_ms(),
+            heartbeat_ms: 60_000,
+            report_ms: 100,
+            roots: Vec::new(),
+            ahead: true,
+        };
+        self.send(to_node::Kind::Welcome(welcome)).await;
+    }
+
     pub(super) async fn slice(&self, nonce: u64, envelope: &Envelope) {
         self.raw_slice(nonce, serde_json::to_vec(envelope).unwrap())
             .await;
@@ -304,7 +321,10 @@ impl Script {
         minted::Outcome::Token(MintedToken {
             token: format!("canary-grant-{}", self.minted),
             expires_ms: now.plus(life).0,
-            refresh_ms: now.plus(Duration::from_secs(3_600)).0,
+            refresh_ms: match self.due_at_once {
+                true => now.0,
+                false => now.plus(Duration::from_secs(3_600)).0,
+            },
         })
     }
 }
@@ -415,6 +435,9 @@ impl NodeService for Service {
 
     async fn token(&self, request: Request<TokenRequest>) -> Result<Response<Tokens>, Status> {
         self.shown(&request)?;
+        if self.script().mute_tokens {
+            std::future::pending::<()>().await;
+        }
         let mut script = self.script();
         let wanted = request.into_inner().wanted;
         let said = |wanted: &Wanted| match &wanted.kind {

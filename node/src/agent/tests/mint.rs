@@ -165,6 +165,60 @@ async fn what_the_slice_or_the_control_plane_takes_back_is_gone_from_memory_and_
     eventually("nothing is on disk", async || written(&machine) == 0).await;
 }
 
+/// A grant that is due is shown while the control plane does not answer: as good as one that is away.
+#[tokio::test]
+async fn nobody_waits_for_a_control_plane_that_hangs_while_a_grant_is_in_hand() {
+    let machine = machine();
+    let mut control = Control::start(&machine.clock).await;
+    control.script(|script| script.due_at_once = true);
+    let (agent, _stream) = machine.reading(&mut control, &names(&["a"])).await;
+    eventually("the first", async || in_hand(&agent, "a").is_some()).await;
+    control.script(|script| script.mute_tokens = true);
+    let began = machine.clock.now();
+    let minted = agent.shared.mint.mint(&wanted("a")).await.unwrap();
+    assert!(minted.token.expose().starts_with("canary-grant-"));
+    let waited = machine.clock.now() - began;
+    assert!(waited < Duration::from_secs(1), "{waited:?}");
+}
+
+/// Restored from a backup, it has forgotten rules that are in force here; what it says of them takes nothing away.
+#[tokio::test]
+async fn a_control_plane_that_knows_less_takes_no_grant_away_until_it_has_recovered() {
+    let machine = machine();
+    let mut control = Control::start(&machine.clock).await;
+    let (agent, stream) = machine.reading(&mut control, &names(&["a"])).await;
+    eventually("the first", async || written(&machine) == 1).await;
+    let held = Secret::new(in_hand(&agent, "a").unwrap());
+    control.stop().await;
+    stream.closed().await;
+    let no = Outcome::Refused("the rule 'a' is not on this node".to_owned());
+    control.script(|script| drop(script.tokens.insert("a".to_owned(), no)));
+    control.again().await;
+    let mut stream = control.stream().await;
+    stream.welcome_ahead(&machine.clock).await;
+    let mint = &agent.shared.mint;
+    let mut said = String::new();
+    eventually("it is asked", async || {
+        said = mint
+            .mint_anew(&wanted("a"), &held)
+            .await
+            .unwrap_err()
+            .to_string();
+        said.contains("not on this node")
+    })
+    .await;
+    assert!(said.contains("regmesh control recover"), "{said}");
+    assert_eq!(in_hand(&agent, "a").as_ref(), Some(held.expose()));
+    assert_eq!(written(&machine), 1);
+
+    stream
+        .slice(9, &control.sign(9, &as_reader(&names(&["a"]))))
+        .await;
+    assert_eq!(stream.outcome(9).await, Ok(9));
+    let refused = mint.mint_anew(&wanted("a"), &held).await;
+    assert!(matches!(refused, Err(Unminted::Refused(_))), "{refused:?}");
+}
+
 #[tokio::test]
 async fn another_grant_is_had_for_one_that_was_refused_and_a_failed_call_costs_none() {
     let machine = machine();
