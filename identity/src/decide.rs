@@ -17,7 +17,7 @@ use wire::{
     scope::Action,
 };
 
-pub use self::{assignments::Assignments, bound::Bound, rights::Rights};
+pub use self::{assignments::Assignments, bound::Bound, claims::is_meant, rights::Rights};
 use crate::principal::Principal;
 
 /// What becomes of a request.

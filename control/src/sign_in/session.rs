@@ -4,10 +4,14 @@
 //! assignments asked for when they signed in: what is asked for later is known at the next sign-in. Later releases read what this one
 //! wrote: add forms and fields, do not rename them.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use aws_lc_rs::{constant_time::verify_slices_are_equal, hmac};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use identity::decide::is_meant;
 use runtime::Secret;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -82,7 +86,8 @@ impl Sessions {
     }
 }
 
-/// Of a token's claims those that some assignment asks for, and whom it is about.
+/// Of a token's claims those that some assignment asks for, and whom it is about; of an array the elements that one of them means, since
+/// hundreds of groups would make a token that no proxy lets through.
 pub(super) fn asked_for(
     issuer: &IssuerName,
     claims: &Map<String, Value>,
@@ -91,27 +96,41 @@ pub(super) fn asked_for(
     let nodes = topology.nodes.values().flat_map(|node| &node.access);
     let users = topology.identity_users.iter().map(|user| &user.to);
     let given = topology.access.iter().chain(nodes).map(|given| &given.to);
-    let mut names: BTreeSet<String> = ["sub".to_owned()].into();
+    let mut whole: BTreeSet<String> = ["sub".to_owned()].into();
+    let mut globs: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for to in given.chain(users) {
-        if let Assignee::Claims {
+        let Assignee::Claims {
             issuer: of,
             claims: wanted,
         } = to
-            && of == issuer
-        {
-            names.extend(wanted.keys().map(|key| top(key)));
+        else {
+            continue;
+        };
+        for (key, glob) in wanted.iter().filter(|_| of == issuer) {
+            match key.starts_with('/') {
+                true => drop(whole.insert(top(key))),
+                false => drop(globs.entry(key).or_default().insert(glob)),
+            }
         }
     }
-    let kept = claims.iter().filter(|(name, _)| names.contains(*name));
-    kept.map(|(name, value)| (name.clone(), value.clone()))
-        .collect()
+    let kept = claims.iter().filter_map(|(name, value)| {
+        let value = match (globs.get(name.as_str()), value) {
+            _ if whole.contains(name) => value.clone(),
+            (Some(globs), Value::Array(elements)) => {
+                let meant = |value: &&Value| globs.iter().any(|glob| is_meant(glob, value));
+                Value::Array(elements.iter().filter(meant).cloned().collect())
+            }
+            (Some(_), single) => single.clone(),
+            (None, _) => return None,
+        };
+        Some((name.clone(), value))
+    });
+    kept.collect()
 }
 
-/// The claim that a key or pointer begins at.
-fn top(key: &str) -> String {
-    let Some(pointer) = key.strip_prefix('/') else {
-        return key.to_owned();
-    };
+/// The claim that a pointer begins at.
+fn top(pointer: &str) -> String {
+    let pointer = pointer.strip_prefix('/').unwrap_or(pointer);
     let first = pointer.split('/').next().unwrap_or_default();
     first.replace("~1", "/").replace("~0", "~")
 }
@@ -134,7 +153,11 @@ mod tests {
             - {allow: identity-user, to: {issuer: corp, claims: {tid: x}}, identities: [promoter]}\n";
         let topology = topology::load(&[("t.yaml".to_owned(), text.to_owned())]);
         let topology = topology.expect("valid").topology;
-        let claims = json!({"sub": "me", "groups": ["ops"], "email": "canary", "tid": "x",
+        let groups: Vec<String> = (0..1_000)
+            .map(|n| format!("group-{n}"))
+            .chain(["ops".to_owned()])
+            .collect();
+        let claims = json!({"sub": "me", "groups": groups, "email": "canary", "tid": "x",
             "org/unit": {"name": "a"}, "name": "canary"});
         let kept = asked_for(
             &"corp".parse().unwrap(),
@@ -143,5 +166,7 @@ mod tests {
         );
         let names: Vec<&str> = kept.keys().map(String::as_str).collect();
         assert_eq!(names, ["groups", "org/unit", "sub", "tid"]);
+        assert_eq!(kept["groups"], json!(["ops"]), "of a thousand");
+        assert_eq!(kept["org/unit"], json!({"name": "a"}));
     }
 }

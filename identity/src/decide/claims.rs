@@ -65,8 +65,9 @@ fn text(value: &Value) -> Option<Cow<'_, str>> {
     }
 }
 
-/// Whether a glob means this one value.
-pub(super) fn is_meant(glob: &str, value: &Value) -> bool {
+/// Whether the glob of a role assignment means this one value of a claim.
+#[must_use]
+pub fn is_meant(glob: &str, value: &Value) -> bool {
     text(value).is_some_and(|text| matches_glob(glob, &text))
 }
 
