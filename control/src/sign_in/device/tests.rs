@@ -318,3 +318,50 @@ async fn an_issuer_that_means_no_good_gets_nothing_and_gives_nothing() {
         clock.advance(Duration::from_secs(60));
     }
 }
+
+#[tokio::test]
+async fn a_session_comes_of_an_id_token_of_the_very_issuer_and_of_no_other() {
+    use super::super::{Error as SignInError, Outcome, SignIn, oidc};
+    let (issuer, clock, tasks) = (
+        issuer().await,
+        Clock::manual(1_700_000_000_000),
+        Tasks::new("test"),
+    );
+    let topology = Arc::new(issuer.topology(""));
+    let key = Secret::new(vec![7; 32]);
+    let (admin, oidc) = (Secret::from("admin"), oidc::fake::oidc(&clock));
+    let secrets = Secrets::new(|_| None);
+    let sign_in = SignIn::new(&admin, &key, secrets, oidc, &clock, &tasks).unwrap();
+    let claims = |exp: i64| json!({"sub": "me", "exp": exp, "person": true});
+    let ahead = 1_700_009_000;
+    let cases = [
+        ("robots", claims(ahead), "another issuer's"),
+        ("nobody", claims(ahead), "not valid"),
+        ("corp", claims(1_600_000_000), "not valid"),
+        ("corp", json!({"away": true}), "keys cannot be had"),
+        ("corp", claims(ahead), "issuer:corp:me"),
+    ];
+    for (name, claims, expected) in cases {
+        let begun = sign_in.begin("corp", here(), Some(&topology)).await;
+        let id = begun.map(|begun| begun.id).unwrap_or_default();
+        let token = oidc::fake::token(name, &claims);
+        issuer.says(200, json!({"id_token": token.expose()}));
+        clock.advance(Duration::from_secs(5));
+        let text = match sign_in.outcome(&id, Some(&topology)).await {
+            Ok(Outcome::In { who, signed_in, .. }) => {
+                let session = Secret::new(signed_in.token);
+                let caller = sign_in.caller(Some(&session), Some(&topology)).await;
+                assert_eq!(caller.map(|caller| caller.who).ok(), Some(who.clone()));
+                who
+            }
+            Ok(Outcome::Waiting(_)) => "waiting".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        assert!(text.contains(expected), "{name} {claims}: {text}");
+        let again = sign_in.outcome(&id, Some(&topology)).await.err();
+        assert!(
+            matches!(again, Some(SignInError::Device(Error::Ended))),
+            "{name}"
+        );
+    }
+}
