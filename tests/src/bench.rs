@@ -33,6 +33,7 @@ mod collapse;
 mod event;
 mod fill_cost;
 mod first_byte;
+mod identity;
 mod manifest;
 mod memory;
 mod rollout;
@@ -93,6 +94,7 @@ pub const ROWS: &[Row] = &[
         "start to first 200, 100,000 stored manifests"
     ),
     row!(rules, "rules", "10,000 rules on a node"),
+    row!(identity, "identity", "tokens and 10,000 role assignments"),
     row!(event, "event", "event delivery"),
     row!(scale, "scale", "1,000 nodes, one control plane"),
     row!(binary, "binary", "the binary"),
