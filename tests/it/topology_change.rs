@@ -263,7 +263,7 @@ async fn what_would_take_most_of_a_mesh_away_wants_to_be_told_twice() {
     fleet
         .regmesh(&["apply", &file, "--prune"])
         .await
-        .ends(1)
+        .ends(64)
         .says(&["--yes"]);
     fleet
         .regmesh(&["apply", &file, "--prune", "--yes", "--wait"])

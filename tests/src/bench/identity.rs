@@ -11,6 +11,7 @@ use identity::principal::Principal;
 use identity::sign::Keys;
 use serde_json::{Map, json};
 use wire::assignment::{Assignee, Assignment, Role};
+use wire::pattern::Pattern;
 use wire::repository::RepositoryName;
 use wire::route::Needs;
 use wire::scope::Action;
@@ -80,7 +81,8 @@ fn tokens(world: &World) -> Result<(Option<f64>, Option<f64>)> {
 
 fn bound(repository: &str) -> Result<Bound> {
     let mut bound = Bound::default();
-    bound.add(repository.parse()?, [Action::Pull].into_iter().collect());
+    let repository: Pattern = repository.parse()?;
+    bound.add(repository, [Action::Pull].into_iter().collect());
     Ok(bound)
 }
 
@@ -118,10 +120,11 @@ fn assignment(number: usize) -> Result<Assignment> {
             ]),
         },
     };
+    let pattern: Pattern = format!("team-{number}/*").parse()?;
     Ok(Assignment {
         role: Role::RepositoryReader,
         to,
-        repositories: vec![format!("team-{number}/*").parse()?],
+        repositories: vec![pattern],
     })
 }
 
