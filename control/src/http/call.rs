@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use wire::{api::problem::Problem, generation::Generation};
 
+use super::endpoint::Needs;
 use crate::sign_in::Caller;
 
 /// A request that was let in.
@@ -18,6 +19,8 @@ use crate::sign_in::Caller;
 pub(crate) struct Call {
     /// Who asks.
     pub(crate) caller: Caller,
+    /// What they had to have.
+    pub(crate) needs: Needs,
     /// What stood in the braces of the path, decoded.
     pub(crate) path: BTreeMap<String, String>,
     /// The query: every parameter is declared, of the right form and there once at most.
@@ -206,6 +209,7 @@ mod tests {
                 until: None,
                 principal: None,
             },
+            needs: Needs::Nothing,
             path: BTreeMap::new(),
             query: BTreeMap::new(),
             headers,

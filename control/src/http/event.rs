@@ -29,7 +29,7 @@ pub(super) async fn list(api: Arc<Api>, call: Call) -> Result<Response, Problem>
     if call.accepts(&["text/event-stream"]) {
         let after = last_seen(&call)?.or(asked.part.after);
         let node = asked.part.of;
-        return Stream::open(&api, move |stream| follow(stream, after, node, kind));
+        return Stream::open(&api, &call, move |stream| follow(stream, after, node, kind));
     }
     match kind {
         None => {

@@ -34,7 +34,7 @@ pub(super) async fn progress(api: Arc<Api>, call: Call) -> Result<Response, Prob
     let id = call.text("id").to_owned();
     let progress = ask(&api, &node, Question::PullProgress { id }).await?;
     if call.accepts(&["text/event-stream"]) {
-        return Stream::open(&api, move |stream| follow(stream, node, progress));
+        return Stream::open(&api, &call, move |stream| follow(stream, node, progress));
     }
     Ok(json(200, &progress))
 }

@@ -12,7 +12,7 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
-use http::{HeaderValue, Method, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Method, header, request::Parts};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use runtime::{Secret, listener::Peer};
 use tokio::time::Instant;
@@ -102,9 +102,9 @@ async fn answer(
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect();
     let (parts, body) = request.into_parts();
-    let caller = caller(api, &parts).await?;
+    let caller = caller(api, &parts.headers).await?;
     who.clone_from(&caller.who);
-    if let Err(problem) = allowed(api, endpoint, &caller, &path) {
+    if let Err(problem) = allowed(api, endpoint.needs, &caller, &path) {
         refused(api, endpoint, &caller, &path, &problem).await;
         return Err(problem);
     }
@@ -116,6 +116,7 @@ async fn answer(
         .map_or(IpAddr::from([127, 0, 0, 1]), |peer| peer.address.ip());
     let call = Call {
         caller,
+        needs: endpoint.needs,
         path,
         query,
         headers: parts.headers,
@@ -125,12 +126,27 @@ async fn answer(
     (endpoint.handler)(Arc::clone(api), call).await
 }
 
-async fn caller(api: &Api, parts: &Parts) -> Result<Caller, Problem> {
+/// Whether a caller who was let in would be let in again: an answer that goes on ends with the right to it. A right that cannot be looked
+/// up now is not lost.
+pub(super) async fn is_still_allowed(
+    api: &Api,
+    headers: &HeaderMap,
+    needs: Needs,
+    path: &BTreeMap<String, String>,
+) -> bool {
+    let again = caller(api, headers).await;
+    match again.and_then(|caller| allowed(api, needs, &caller, path)) {
+        Ok(()) => true,
+        Err(problem) => !matches!(problem.status, 401 | 403),
+    }
+}
+
+async fn caller(api: &Api, headers: &HeaderMap) -> Result<Caller, Problem> {
     let malformed = || {
         let text = "the Authorization header is 'Bearer TOKEN', once";
         Problem::new(401, "unauthorized", text)
     };
-    let mut values = parts.headers.get_all(header::AUTHORIZATION).iter();
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let token = match (values.next(), values.next()) {
         (None, _) => None,
         (Some(value), None) => {
@@ -153,11 +169,11 @@ async fn caller(api: &Api, parts: &Parts) -> Result<Caller, Problem> {
 /// Whether the caller has what the endpoint needs.
 fn allowed(
     api: &Api,
-    endpoint: &Endpoint,
+    needs: Needs,
     caller: &Caller,
     path: &BTreeMap<String, String>,
 ) -> Result<(), Problem> {
-    let has = match endpoint.needs {
+    let has = match needs {
         Needs::Nothing => true,
         Needs::SignedIn => caller.is_known(),
         Needs::Role(roles) => caller.has(roles),
@@ -175,7 +191,7 @@ fn allowed(
         let text = "who asks is not known: send 'Authorization: Bearer TOKEN' with the admin token (`admin.token` in the data directory) or a session of POST /api/v1/sign-in";
         return Err(Problem::new(401, "unauthorized", text));
     }
-    let needed = super::openapi::roles(endpoint.needs).join(", ");
+    let needed = super::openapi::roles(needs).join(", ");
     let text = format!(
         "{} may not do this: it needs one of the roles {needed}",
         caller.who

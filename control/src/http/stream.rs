@@ -1,9 +1,15 @@
 //! Server-sent events: a bounded channel between a task that knows what comes next and a client that may be slow.
 //!
-//! A line of comment now and then tells both ends that the other is there. A stream ends with the control plane, with its client, or when
-//! its task has said everything; a client reconnects with the id it saw last.
+//! A line of comment now and then tells both ends that the other is there. A stream ends with the control plane, with its client, when
+//! its task has said everything, and with the caller's right to it, which is asked about again before anything is said: with each
+//! generation at once, else every few seconds. A client reconnects with the id it saw last.
 
-use std::{fmt::Display, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fmt::Display,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use axum::{
     body::Body,
@@ -11,23 +17,34 @@ use axum::{
 };
 use bytes::Bytes;
 use futures_util::StreamExt;
-use http::header;
+use http::{HeaderMap, header};
 use runtime::limit::Permit;
 use serde::Serialize;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 use tokio_stream::wrappers::ReceiverStream;
-use wire::api::problem::Problem;
+use wire::{api::problem::Problem, generation::Generation};
 
-use super::Api;
+use super::{Api, call::Call, endpoint::Needs, serve};
 
 /// Events that wait for a slow client; then the task waits, too.
 const WAITING: usize = 64;
+/// For how long a caller's right to a stream is believed while nothing is published: sessions end, and passwords change.
+const BELIEVED: Duration = Duration::from_secs(5);
 
 /// The task's end of a stream.
 pub(super) struct Stream {
     api: Arc<Api>,
     client: mpsc::Sender<Bytes>,
+    caller: Asked,
     _place: Permit,
+}
+
+/// By what a caller was let in, and when that was looked at.
+struct Asked {
+    headers: HeaderMap,
+    needs: Needs,
+    path: BTreeMap<String, String>,
+    looked: Mutex<(Generation, Instant)>,
 }
 
 /// The stream has no client any more, or the control plane ends.
@@ -35,8 +52,8 @@ pub(super) struct Stream {
 pub(super) struct Ended;
 
 impl Stream {
-    /// Opens a stream and lets `tell` write it.
-    pub(super) fn open<F, Fut>(api: &Arc<Api>, tell: F) -> Result<Response, Problem>
+    /// Opens a stream for the caller and lets `tell` write it.
+    pub(super) fn open<F, Fut>(api: &Arc<Api>, call: &Call, tell: F) -> Result<Response, Problem>
     where
         F: FnOnce(Self) -> Fut,
         Fut: Future<Output = Result<(), Ended>> + Send + 'static,
@@ -46,9 +63,17 @@ impl Stream {
             .try_acquire()
             .ok_or_else(|| Problem::new(429, "too-often", "too many streams of events are open"))?;
         let (client, told) = mpsc::channel(WAITING);
+        // Looked at again before anything is said: the generation may have been another one when the caller was let in.
+        let looked = Mutex::new((Generation(0), api.clock.now()));
         let telling = tell(Self {
             api: Arc::clone(api),
             client,
+            caller: Asked {
+                headers: call.headers.clone(),
+                needs: call.needs,
+                path: call.path.clone(),
+                looked,
+            },
             _place: place,
         });
         let token = api.tasks.token();
@@ -67,10 +92,14 @@ impl Stream {
     pub(super) async fn event(&self, id: impl Display, data: &impl Serialize) -> Result<(), Ended> {
         let data = serde_json::to_string(data).expect("API objects are always JSON");
         let event = format!("id: {id}\ndata: {data}\n\n");
-        self.client
-            .send(Bytes::from(event))
-            .await
-            .map_err(|_| Ended)
+        self.say(Bytes::from(event)).await
+    }
+
+    async fn say(&self, text: Bytes) -> Result<(), Ended> {
+        if !self.caller.may_hear(&self.api).await {
+            return Err(Ended);
+        }
+        self.client.send(text).await.map_err(|_| Ended)
     }
 
     /// Waits for `news`, with a sign of life as often as needed.
@@ -89,12 +118,26 @@ impl Stream {
 
     /// A comment that clients pass over.
     pub(super) async fn alive(&self) -> Result<(), Ended> {
-        let line = Bytes::from_static(b": here\n\n");
-        self.client.send(line).await.map_err(|_| Ended)
+        self.say(Bytes::from_static(b": here\n\n")).await
     }
 
     /// What it works with.
     pub(super) fn api(&self) -> &Arc<Api> {
         &self.api
+    }
+}
+
+impl Asked {
+    async fn may_hear(&self, api: &Api) -> bool {
+        let (generation, now) = (api.publisher.current().generation(), api.clock.now());
+        let (of, at) = *self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        if of == generation && now.saturating_duration_since(at) < BELIEVED {
+            return true;
+        }
+        if !serve::is_still_allowed(api, &self.headers, self.needs, &self.path).await {
+            return false;
+        }
+        *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = (generation, now);
+        true
     }
 }

@@ -73,6 +73,46 @@ async fn a_stream_goes_on_where_the_client_left_off_and_ends_with_the_control_pl
 }
 
 #[tokio::test]
+async fn a_stream_ends_with_the_right_to_it_before_anything_more_is_told() {
+    for how in ["role", "time"] {
+        let rig = rig().await;
+        let bearer = format!("Bearer {}", rig.session("reader").await);
+        let headers = [
+            ("authorization", bearer.as_str()),
+            ("accept", "text/event-stream"),
+        ];
+        let response = rig.raw(Method::GET, "/api/v1/events", &headers, "").await;
+        let mut body = response.into_body().into_data_stream();
+        let mut next = async || {
+            let chunk = body.next().await?;
+            Some(String::from_utf8(chunk.unwrap().to_vec()).unwrap())
+        };
+        assert!(next().await.unwrap().starts_with(':'));
+        let add = async |kind: &str| {
+            let events = vec![event(kind)];
+            rig.api.state.add_events(events, 1_000).await.unwrap();
+        };
+        add("first").await;
+        assert!(next().await.unwrap().contains("first happened"));
+        match how {
+            "role" => {
+                let lines = TOPOLOGY.lines().filter(|line| {
+                    !(line.contains("mesh-reader") && line.contains("account:reader"))
+                });
+                let without = lines.collect::<Vec<_>>().join("\n");
+                assert_ne!(without.lines().count(), TOPOLOGY.lines().count());
+                let got = rig.apply(&without).await;
+                assert_eq!(got.status, 200, "{}", got.body);
+            }
+            _ => rig.clock.advance(crate::sign_in::LIFE),
+        }
+        add("second").await;
+        // What else happened meanwhile is told to nobody either.
+        assert_eq!(next().await, None, "{how}");
+    }
+}
+
+#[tokio::test]
 async fn only_so_many_streams_are_open_and_a_closed_one_makes_room() {
     let rig = rig().await;
     let mut open_ones = Vec::new();
