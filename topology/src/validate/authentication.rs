@@ -162,12 +162,16 @@ fn is_acr(host: &str) -> bool {
 
 /// Whether it would show the token that every Azure Container Registry takes.
 fn shows_acrs(kind: &IdentityKind) -> bool {
-    let scope = match kind {
-        IdentityKind::Managed => return false,
-        IdentityKind::Azure { scope, .. } => scope.as_deref().unwrap_or(acr::SCOPE),
-        IdentityKind::Federated(federation) => federation.scope.as_deref().unwrap_or_default(),
-    };
-    acr::is_scope(scope)
+    let is_acrs = |scope: &Option<String>| scope.as_deref().is_some_and(acr::is_scope);
+    match kind {
+        IdentityKind::Managed => false,
+        IdentityKind::Azure { scope, .. } => scope.is_none() || is_acrs(scope),
+        // What is shown as it is, is the Azure identity's token for that audience.
+        IdentityKind::Federated(federation) => {
+            is_acrs(&federation.scope)
+                || (federation.assertion.is_some() && is_acrs(&federation.audience))
+        }
+    }
 }
 
 fn identity_source(

@@ -18,6 +18,7 @@ identities:
   azure: {{kind: azure, on: hub}}
   acr-scoped: {{kind: azure, on: hub, scope: "https://containerregistry.azure.net"}}
   acr-partner: {{kind: federated, on: hub, tokenUrl: "https://t.example/token", scope: "https://containerregistry.azure.net/.default"}}
+  acr-direct: {{kind: federated, on: hub, assertion: azure, audience: "https://containerregistry.azure.net"}}
   through: {{kind: federated, on: [hub, mid], tokenUrl: "https://t.example/token", assertion: azure}}
   scoped: {{kind: azure, on: hub, scope: "api://x/.default"}}
   partner: {{kind: federated, on: hub, tokenUrl: "https://t.example/token", sources: [partner.azurecr.io/shared/*, quay.io/one]}}
@@ -29,7 +30,7 @@ rules: {{r: {rule}}}
         )
     };
     let unused = |code: &&str| !code.starts_with("unused-");
-    let cases: [(&str, &[&str]); 38] = [
+    let cases: [(&str, &[&str]); 40] = [
         (
             "{on: hub, source: x.azurecr.de/a, target: a, identity: azure}",
             &["identity-kind-mismatch"],
@@ -56,6 +57,14 @@ rules: {{r: {rule}}}
         ),
         (
             "{on: hub, source: x.azurecr.io/a, target: a, identity: acr-partner}",
+            &[],
+        ),
+        (
+            "{on: hub, source: quay.io/a, target: a, identity: acr-direct}",
+            &["identity-kind-mismatch"],
+        ),
+        (
+            "{on: hub, source: x.azurecr.io/a, target: a, identity: acr-direct}",
             &[],
         ),
         (

@@ -337,6 +337,11 @@ async fn a_federated_identity_shows_what_it_may_and_what_it_is_shown_through_is_
         assertion: Some(name.parse().unwrap()),
         ..federation()
     };
+    let for_registries = |flow| Federation {
+        audience: Some("https://ContainerRegistry.azure.net/".into()),
+        flow,
+        ..through("here")
+    };
     let plain = Federation {
         token_url: Some("http://login.partner.example/t".into()),
         assertion: Some("here".parse().unwrap()),
@@ -346,6 +351,8 @@ async fn a_federated_identity_shows_what_it_may_and_what_it_is_shown_through_is_
     declare(&mut topology, "there", azure("c", None), &["hub"]);
     for (name, federation) in [
         ("mesh", federation()),
+        ("acr-there", for_registries(Flow::ClientAssertion)),
+        ("acr-here", for_registries(Flow::Direct)),
         ("by-here", through("here")),
         ("by-there", through("there")),
         ("plain", plain),
@@ -359,6 +366,8 @@ async fn a_federated_identity_shows_what_it_may_and_what_it_is_shown_through_is_
     }
     for (name, refusal, wanted) in [
         ("mesh", Refusal::IdentityTokenFailed, "this node has none"),
+        ("acr-here", Refusal::IdentityTokenFailed, "IMDS"),
+        ("acr-there", Refusal::IdentityNotAttached, "shown elsewhere"),
         ("by-here", Refusal::IdentityTokenFailed, "IMDS"),
         (
             "by-there",

@@ -23,7 +23,7 @@ use topology::{
     value,
 };
 use url::Url;
-use wire::{name::IdentityName, refusal::Refusal};
+use wire::{acr, name::IdentityName, refusal::Refusal};
 
 use super::{Pool, Target, away, token_failed};
 use crate::upstream::{Error, error::Kind, pool::ca};
@@ -60,6 +60,7 @@ impl Pool {
             model::Flow::TokenExchange => Some(Flow::TokenExchange),
         };
         let host = shown_to(rule, topology);
+        only_to_registries_of_azure(name, federation, &host)?;
         let endpoint = endpoint.map(|flow| self.endpoint(name, flow, federation, &host, topology));
         let audience = federation.audience.as_deref();
         let config = federated::Config {
@@ -198,6 +199,29 @@ fn only_where_it_is_safe(name: &IdentityName, target: &Target) -> Result<(), Err
         "what '{name}' shows goes to {} only over https: plain http is for loopback",
         target.name
     )))
+}
+
+/// The token of an Azure identity for registries of Azure is an assertion for nobody: it is shown to those alone, as it is.
+fn only_to_registries_of_azure(
+    name: &IdentityName,
+    federation: &Federation,
+    host: &str,
+) -> Result<(), Error> {
+    let audience = federation.audience.as_deref().unwrap_or_default();
+    let for_them = federation.assertion.is_some() && acr::is_scope(audience);
+    let shown_to_one = federation.flow == model::Flow::Direct
+        && (acr::is_registry(host) || value::is_loopback(value::without_port(host)));
+    if !for_them || shown_to_one {
+        return Ok(());
+    }
+    let detail = format!(
+        "the identity '{name}' cannot be used here: its assertion is a token that every Azure Container Registry takes, and it would be shown elsewhere"
+    );
+    Err(Error::new(
+        Kind::Denied,
+        Refusal::IdentityNotAttached,
+        detail,
+    ))
 }
 
 fn misused(name: &IdentityName, error: &token_source::Error) -> Error {
