@@ -173,15 +173,15 @@ impl Access {
             .collect();
         let client = peer.and_then(|peer| {
             self.network
-                .client(peer.address.ip(), forwarded.into_iter())
+                .client(peer.address.ip(), forwarded.iter().copied())
         });
         if !self.network.admits(client, mesh_peer.is_some()) {
             return Err(Refused::network());
         }
         let connection = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.address.ip());
         let address = client.unwrap_or(connection);
-        // A proxy on this machine does not make its clients local.
-        let near = connection.is_loopback() && address.is_loopback();
+        // A proxy on this machine does not make its clients local, whether it is declared or not.
+        let near = connection.is_loopback() && forwarded.is_empty();
         Ok(Origin {
             address,
             plain_loopback: near && peer.is_some_and(|peer| !peer.tls),

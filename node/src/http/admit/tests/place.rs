@@ -51,6 +51,31 @@ async fn an_address_that_is_not_let_in_is_refused_before_its_credentials_are_loo
     );
 }
 
+/// A grant without a certificate is for this very machine: what a proxy on it passes on is from anywhere, declared or not.
+#[tokio::test]
+async fn what_a_proxy_on_this_machine_passes_on_does_not_come_from_it() {
+    let rig = rig(true);
+    let open = access(&rig.authenticate, &[], topology::model::Network::default());
+    let near = |address: &str, tls: bool, forwarded: Option<&str>| {
+        let headers = forwarded.map(|value| {
+            let value = HeaderValue::from_str(value).unwrap();
+            (http::HeaderName::from_static(FORWARDED_FOR), value)
+        });
+        let connection = Peer {
+            tls,
+            ..peer(address)
+        };
+        let origin = open.origin(Some(&connection), None, &headers.into_iter().collect());
+        origin.unwrap().plain_loopback
+    };
+    assert!(near("127.0.0.1", false, None));
+    assert!(near("::1", false, None));
+    assert!(!near("127.0.0.1", true, None));
+    assert!(!near("192.0.2.1", false, None));
+    assert!(!near("127.0.0.1", false, Some("192.0.2.9")));
+    assert!(!near("127.0.0.1", false, Some("127.0.0.1")));
+}
+
 #[tokio::test]
 async fn cut_off_for_longer_than_allowed_only_what_is_anonymous_is_granted() {
     let rig = rig(true);
