@@ -1,7 +1,8 @@
 //! The node's refresh tokens, kept beside its metadata: whoever is logged in stays so over a restart.
 //!
 //! What is kept, and that it holds no secret, is `identity`'s; this file gives it a key and forgets what is over. There is room
-//! for a bounded number of sessions; beyond it logins get access tokens alone until some are over. Called by `app`.
+//! for a bounded number of sessions; beyond it logins get access tokens alone until some are over. Rules of other nodes have room beside
+//! it, because without a session they could not pull at all. Called by `app`.
 
 use std::{
     sync::{
@@ -23,6 +24,8 @@ use crate::store::{
 
 /// How many sessions are kept; a robot that logs in for every pull has room for 3 a second over 8 h.
 pub const MAX_SESSIONS: usize = 100_000;
+/// Room that only rules of other nodes have: one a day for each.
+const OF_RULES: usize = 100_000;
 /// How often those that are over are forgotten.
 const SWEEP: Duration = Duration::from_secs(600);
 const PREFIX: &str = "session/";
@@ -83,8 +86,13 @@ impl RefreshStore for Sessions {
         hash: [u8; 32],
         record: Vec<u8>,
         expires: WallTime,
+        of_a_rule: bool,
     ) -> Result<bool, BoxError> {
-        if self.kept.load(Ordering::Relaxed) >= MAX_SESSIONS {
+        let most = match of_a_rule {
+            true => MAX_SESSIONS + OF_RULES,
+            false => MAX_SESSIONS,
+        };
+        if self.kept.load(Ordering::Relaxed) >= most {
             return Ok(false);
         }
         let value = [&expires.0.to_be_bytes()[..], &record].concat();
@@ -118,6 +126,7 @@ fn ends(value: &[u8]) -> WallTime {
 #[cfg(test)]
 mod tests {
     use identity::authenticate::refresh::{Holder, LIFE, RefreshTokens};
+    use identity::authenticate::trust::Via;
     use identity::principal::Principal;
     use runtime::Secret;
 
@@ -167,7 +176,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_room_a_login_gets_no_session_and_no_error() {
+    async fn without_room_a_login_gets_no_session_and_no_error_and_a_rule_has_room() {
         let metadata = Memory::new();
         let sessions = sessions(&metadata);
         sessions.kept.store(MAX_SESSIONS, Ordering::Relaxed);
@@ -175,6 +184,18 @@ mod tests {
         let principal = Principal::Anonymous;
         let token = tokens.issue(holder(&principal)).await.unwrap();
         assert!(token.is_none());
+        let via = Via {
+            rule: "apps".parse().unwrap(),
+            node: "edge".parse().unwrap(),
+            made: 0,
+            key: "k".to_owned(),
+        };
+        let of_a_rule = Holder {
+            via: Some(&via),
+            ..holder(&principal)
+        };
+        let token = tokens.issue(of_a_rule).await.unwrap();
+        assert!(token.is_some(), "who logs in takes no rule's room");
         sessions.sweep(NOW).await.unwrap();
         let token = tokens.issue(holder(&principal)).await.unwrap();
         assert!(token.is_some());

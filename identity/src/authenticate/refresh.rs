@@ -34,12 +34,13 @@ const RANDOM: usize = 32;
 #[async_trait]
 pub trait RefreshStore: std::fmt::Debug + Send + Sync {
     /// Keeps a record, durably, until it is deleted; whoever implements this may forget it after `expires`. `false`: there is
-    /// no room for more sessions, nothing was kept.
+    /// no room for more sessions, nothing was kept. Rules of the mesh have room of their own: nobody who logs in takes theirs.
     async fn put(
         &self,
         hash: [u8; 32],
         record: Vec<u8>,
         expires: WallTime,
+        of_a_rule: bool,
     ) -> Result<bool, BoxError>;
 
     /// The record of that hash.
@@ -192,7 +193,12 @@ impl RefreshTokens {
         let bytes = serde_json::to_vec(&record).map_err(|error| unavailable(Box::new(error)))?;
         let kept = self
             .0
-            .put(hash(token.expose()), bytes, record.expires)
+            .put(
+                hash(token.expose()),
+                bytes,
+                record.expires,
+                record.via.is_some(),
+            )
             .await;
         Ok(kept.map_err(unavailable)?.then_some(token))
     }

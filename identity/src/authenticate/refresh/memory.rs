@@ -26,6 +26,7 @@ impl RefreshStore for Memory {
         hash: [u8; 32],
         record: Vec<u8>,
         _expires: WallTime,
+        _of_a_rule: bool,
     ) -> Result<bool, BoxError> {
         self.0
             .lock()
