@@ -105,6 +105,7 @@ impl Devices {
         let ends = now.plus(begun.life);
         let flow = Flow {
             issuer: provider.name.clone(),
+            from: address,
             url: provider.issuer.url.clone(),
             code: begun.code,
             interval: begun.interval,

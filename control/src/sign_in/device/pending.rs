@@ -1,4 +1,5 @@
-//! Device flows that have begun: bounded in number and in how many of one address begin in a minute, each asked about at its own pace.
+//! Device flows that have begun: bounded in number, in how many of one address begin in a minute and in how many it has at once, so that
+//! one cannot keep all others out; each asked about at its own pace.
 //!
 //! Pure; the lock around it is `device`'s. Kept by a hash of the id, so that what is here opens nothing. IPv6 addresses count by /64.
 
@@ -16,6 +17,8 @@ use super::Error;
 
 /// Flows at once.
 pub(super) const MOST: usize = 1_000;
+/// Flows of one address at once.
+const OF_ONE: usize = 100;
 /// Flows of one address that may begin in a minute.
 pub(super) const A_MINUTE: u32 = 20;
 /// How much longer the pause gets when the issuer finds it too short (RFC 8628, 3.5).
@@ -27,6 +30,8 @@ const SLOWEST: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone)]
 pub(super) struct Flow {
     pub(super) issuer: IssuerName,
+    /// Who began it.
+    pub(super) from: IpAddr,
     /// The issuer as it was: one that was declared anew is another one.
     pub(super) url: String,
     pub(super) code: Secret,
@@ -63,7 +68,9 @@ impl Pending {
             self.begun = (minute, BTreeMap::new());
         }
         let known = self.begun.1.contains_key(&network(address));
-        if self.flows.len() >= MOST || (!known && self.begun.1.len() >= MOST) {
+        let theirs = |flow: &&Flow| network(flow.from) == network(address);
+        let of_one = self.flows.values().filter(theirs).count();
+        if self.flows.len() >= MOST || of_one >= OF_ONE || (!known && self.begun.1.len() >= MOST) {
             return Err(Error::TooMany);
         }
         let begun = self.begun.1.entry(network(address)).or_default();
@@ -132,6 +139,7 @@ mod tests {
     fn flow(ends: WallTime) -> Flow {
         Flow {
             issuer: "corp".parse().unwrap(),
+            from: [192, 0, 2, 7].into(),
             url: "https://corp.example".into(),
             code: Secret::from("code"),
             interval: Duration::from_secs(5),
@@ -160,7 +168,12 @@ mod tests {
         assert_eq!(begun(&mut pending, "192.0.2.2", NOW), 20);
         let later = NOW.plus(Duration::from_secs(60));
         assert_eq!(begun(&mut pending, "192.0.2.1", later), 20);
-        for n in 0..MOST {
+        for n in 0..OF_ONE {
+            pending.insert(&n.to_string(), flow(later)).unwrap();
+        }
+        assert_eq!(pending.admit(of("192.0.2.7"), NOW), Err(Error::TooMany));
+        assert_eq!(pending.admit(of("192.0.2.8"), NOW), Ok(()), "others may");
+        for n in OF_ONE..MOST {
             pending.insert(&n.to_string(), flow(later)).unwrap();
         }
         assert_eq!(pending.insert("more", flow(later)), Err(Error::TooMany));
