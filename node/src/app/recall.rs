@@ -35,7 +35,7 @@ impl Shared {
         self.recalls.replace(all);
     }
 
-    /// Beside what the slice in force recalls, these of a newer one, which is to follow.
+    /// Beside what the slice in force recalls, these of a newer one, which is to follow; and nobody is believed whom that one revokes.
     pub(super) async fn refuse_early(&self, newer: &Slice) {
         let _one_at_a_time = self.applying.lock().await;
         let in_force = self.slice.load_full();
@@ -45,6 +45,9 @@ impl Shared {
         let mut recalls = in_force.recalls().clone();
         recalls.extend(newer.recalls().clone());
         self.refuse_recalled(&recalls);
+        if let (Some(membership), Some(of)) = (&self.membership, &newer.topology.slice) {
+            membership.revoke(of.revoked.clone());
+        }
     }
 
     /// Records an event for each repository that has something recalled, once.

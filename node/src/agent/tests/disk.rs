@@ -134,7 +134,8 @@ fn the_time_since_the_last_contact_survives_a_restart_and_a_wrong_clock_makes_it
 }
 
 #[tokio::test]
-async fn a_recall_that_the_disk_does_not_take_is_in_force_and_written_down_once_there_is_room() {
+async fn a_recall_or_revocation_that_the_disk_does_not_take_is_in_force_and_written_down_once_there_is_room()
+ {
     use runtime::file::ailing::{Ailing, Illness};
     let machine = machine();
     let mut control = Control::start(&machine.clock).await;
@@ -153,8 +154,13 @@ async fn a_recall_that_the_disk_does_not_take_is_in_force_and_written_down_once_
     let loaded = topology::load_slice("slice", &document(&[])).unwrap();
     let beside = topology::slice::Beside {
         recalls: [(digest.clone(), recall)].into(),
+        revoked: [("edge".parse().unwrap(), WallTime(1_000))].into(),
         ..Default::default()
     };
+    let membership = agent.shared.membership.clone();
+    // What a connection to that node is made of.
+    let edge = || membership.towards(&"edge".parse().unwrap()).unwrap().0;
+    let before = edge();
     let prod = "prod".parse().unwrap();
     let cut = topology::slice::slice_with(&loaded.topology, &prod, &beside);
     let recalling = cut.unwrap().to_yaml().unwrap();
@@ -165,6 +171,7 @@ async fn a_recall_that_the_disk_does_not_take_is_in_force_and_written_down_once_
     stream.slice(2, &control.sign(2, &recalling)).await;
     assert_eq!(stream.outcome(2).await, Err(vec!["not-written".to_owned()]));
     assert!(running.refuses(&digest), "no disk is needed to refuse");
+    assert_ne!(edge(), before, "nor to believe somebody no more");
     assert_eq!(running.generation(), Generation(1));
     assert_eq!(slice_on_disk(&machine, "slice.json"), Some(1));
 
