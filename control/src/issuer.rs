@@ -26,7 +26,7 @@ mod may;
 #[cfg(test)]
 mod tests;
 
-pub use may::{DEFAULT_AUDIENCE, May, Refused, may};
+pub use may::{May, Refused, may};
 
 use crate::{
     publish::{Current, Publisher, issuer_declared},
@@ -119,11 +119,13 @@ impl Issuer {
         node: NodeName,
         wanted: Vec<Result<Wanted, String>>,
     ) -> Vec<Result<Minted, Error>> {
-        let _permit = self.minting.acquire().await;
+        let permit = self.minting.acquire().await;
         let (issuer, of, asked) = (self.clone(), node, wanted.len());
         let current = self.publisher.current();
         // Signatures for a whole batch take long: not on a thread that serves others.
         let minted = self.tasks.spawn_blocking("mint", move || {
+            // Until the work is done, whether or not somebody still waits for it.
+            let _permit = permit;
             let mint = |wanted: Result<Wanted, String>| {
                 let wanted = wanted.map_err(Error::Refused)?;
                 let minted = issuer.mint_one(&current, &of, &wanted);
@@ -150,7 +152,7 @@ impl Issuer {
         match given.map_err(|refused| Error::Refused(refused.to_string()))? {
             May::Grant { .. } if current.published.desired.grants.keys.is_empty() => Err(unknown()),
             given @ May::Grant { .. } => self.grant(current, topology, node, wanted, &given),
-            May::Federation { audience } => self.federation(topology, node, wanted, audience),
+            May::Federation { audience } => self.federation(topology, node, wanted, &audience),
         }
     }
 

@@ -14,9 +14,6 @@ use wire::{
     pattern::Pattern,
 };
 
-/// The audience of federation tokens where the identity names none. Source: `spec/topology.md` "identities".
-pub const DEFAULT_AUDIENCE: &str = "api://AzureADTokenExchange";
-
 /// What a token is to say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum May<'a> {
@@ -34,7 +31,7 @@ pub enum May<'a> {
     /// A federation token.
     Federation {
         /// For whom.
-        audience: &'a str,
+        audience: String,
     },
 }
 
@@ -88,7 +85,7 @@ pub fn may<'a>(
     match (&wanted.audience, &identity.kind) {
         (Audience::Upstream(named), IdentityKind::Managed) => grant(topology, rule, named),
         (Audience::Foreign(named), IdentityKind::Federated(federation)) => {
-            federated(name, federation, named)
+            federated(name, federation, &host(topology, rule), named)
         }
         (Audience::Upstream(_), _) => Err(Refused::OtherKind(name.clone(), "rule grants")),
         (Audience::Foreign(_), _) => Err(Refused::OtherKind(name.clone(), FEDERATION)),
@@ -141,24 +138,40 @@ fn grant<'a>(topology: &'a Topology, rule: &'a Rule, named: &str) -> Result<May<
     })
 }
 
+/// The login server that the rule asks.
+fn host(topology: &Topology, rule: &Rule) -> String {
+    match &rule.source.upstream {
+        UpstreamRef::Host(host) => host.clone(),
+        UpstreamRef::Node(name) => topology
+            .node(name)
+            .map(|node| node.endpoint.login_server())
+            .unwrap_or_default(),
+    }
+}
+
 fn federated<'a>(
     name: &IdentityName,
-    federation: &'a Federation,
+    federation: &Federation,
+    host: &str,
     named: &str,
 ) -> Result<May<'a>, Refused> {
     // Its assertion is a token of the node's own Azure identity.
     if federation.assertion.is_some() {
         return Err(Refused::OtherKind(name.clone(), FEDERATION));
     }
-    let audience = federation.audience.as_deref().unwrap_or(DEFAULT_AUDIENCE);
+    let audience = federation.audience_at(host);
     if audience != named {
         return Err(Refused::OtherAudience(name.clone(), named.to_owned()));
     }
-    Ok(May::Federation { audience })
+    Ok(May::Federation {
+        audience: audience.to_owned(),
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use topology::model::identity::EXCHANGE_AUDIENCE;
+
     use super::*;
 
     const MESH: &str = r#"
@@ -174,6 +187,7 @@ identities:
   elsewhere: {kind: managed, on: other}
   machine: {kind: azure, on: prod, clientId: 00000000-0000-0000-0000-000000000001}
   sister: {kind: federated, on: prod, audience: hub.sister.example}
+  cousin: {kind: federated, on: prod}
   entra: {kind: federated, on: prod, tokenUrl: "https://login.example/t", clientId: c}
   asserted: {kind: federated, on: prod, tokenUrl: "https://login.example/t", clientId: c, assertion: machine}
 credentials:
@@ -186,6 +200,7 @@ rules:
   open: {on: prod, source: quay.io/*, target: quay/*}
   there: {on: other, source: node://dev/team/api, target: there, identity: reader}
   federal: {on: prod, source: hub.sister.example/api, target: sister/api, identity: sister}
+  direct: {on: prod, source: "hub.cousin.example:8443/api", target: cousin/api, identity: cousin}
   azure: {on: prod, source: a.azurecr.io/x, target: a/x, identity: machine}
   tenant: {on: prod, source: b.azurecr.io/x, target: b/x, identity: entra}
   chained: {on: prod, source: c.azurecr.io/x, target: c/x, identity: asserted}
@@ -228,7 +243,7 @@ access:
             }) => {
                 format!("{upstream} {login_server} {repositories} {bound}")
             }
-            Ok(May::Federation { audience }) => audience.to_owned(),
+            Ok(May::Federation { audience }) => audience,
             Err(refused) => refused.to_string(),
         }
     }
@@ -265,8 +280,23 @@ access:
                 "prod",
                 "tenant",
                 "entra",
-                foreign(DEFAULT_AUDIENCE),
-                DEFAULT_AUDIENCE,
+                foreign(EXCHANGE_AUDIENCE),
+                EXCHANGE_AUDIENCE,
+            ),
+            // Shown to a registry itself, a token is never one that Entra takes.
+            (
+                "prod",
+                "direct",
+                "cousin",
+                foreign("hub.cousin.example:8443"),
+                "hub.cousin.example:8443",
+            ),
+            (
+                "prod",
+                "direct",
+                "cousin",
+                foreign(EXCHANGE_AUDIENCE),
+                "the identity 'cousin' is not for the audience 'api://AzureADTokenExchange'",
             ),
             (
                 "gone",
@@ -378,7 +408,7 @@ access:
                 "prod",
                 "federal",
                 "sister",
-                foreign(DEFAULT_AUDIENCE),
+                foreign(EXCHANGE_AUDIENCE),
                 "the identity 'sister' is not for the audience 'api://AzureADTokenExchange'",
             ),
             (
@@ -392,7 +422,7 @@ access:
                 "prod",
                 "azure",
                 "machine",
-                foreign(DEFAULT_AUDIENCE),
+                foreign(EXCHANGE_AUDIENCE),
                 "the identity 'machine' gives no federation tokens",
             ),
             (
@@ -406,7 +436,7 @@ access:
                 "prod",
                 "chained",
                 "asserted",
-                foreign(DEFAULT_AUDIENCE),
+                foreign(EXCHANGE_AUDIENCE),
                 "the identity 'asserted' gives no federation tokens",
             ),
         ];

@@ -97,6 +97,22 @@ impl Federation {
     }
 }
 
+/// The audience of federation tokens for Entra. Source: `spec/topology.md` "identities".
+pub const EXCHANGE_AUDIENCE: &str = "api://AzureADTokenExchange";
+
+impl Federation {
+    /// The audience of its token for a registry at `host`: what the identity names, else Entra's. Where the token goes to the registry
+    /// itself that default is the registry: whoever gets one for Entra could use it there.
+    #[must_use]
+    pub fn audience_at<'a>(&'a self, host: &'a str) -> &'a str {
+        match (&self.audience, self.flow) {
+            (Some(named), _) => named,
+            (None, Flow::Direct) => host,
+            (None, Flow::ClientAssertion | Flow::TokenExchange) => EXCHANGE_AUDIENCE,
+        }
+    }
+}
+
 /// How a foreign token endpoint is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flow {

@@ -62,10 +62,9 @@ impl Pool {
         let host = shown_to(rule, topology);
         only_to_registries_of_azure(name, federation, &host)?;
         let endpoint = endpoint.map(|flow| self.endpoint(name, flow, federation, &host, topology));
-        let audience = federation.audience.as_deref();
         let config = federated::Config {
             assertion: self.assertion(rule, name, federation, topology)?,
-            audience: audience.unwrap_or(federated::AUDIENCE).to_owned(),
+            audience: federation.audience_at(&host).to_owned(),
             endpoint: endpoint.transpose()?,
             password_of: federation.password_of.clone(),
         };
