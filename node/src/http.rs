@@ -10,7 +10,7 @@ use arc_swap::ArcSwapOption;
 use axum::{Router, body::Body, extract::State, response::Response};
 use http::{
     HeaderValue, Method, StatusCode,
-    header::{CONTENT_LENGTH, CONTENT_TYPE},
+    header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING},
 };
 use runtime::{clock::Clock, listener::Peer};
 use tracing::{Instrument, Span};
@@ -157,9 +157,23 @@ pub fn router(http: Arc<Http>) -> Router {
 async fn serve(State(http): State<Arc<Http>>, request: axum::extract::Request) -> Response {
     let (parts, body) = request.into_parts();
     let span = observe::span(&http, &parts);
-    answer(&http, parts, body, span.clone())
+    let may_stay_unread = may_stay_unread(&parts);
+    let mut response = answer(&http, parts, body, span.clone())
         .instrument(span)
-        .await
+        .await;
+    let status = response.status();
+    if may_stay_unread && (status.is_client_error() || status.is_server_error()) {
+        // The connection ends with a body that nobody read. A client that is not told would send its next request into it.
+        header::set(response.headers_mut(), CONNECTION, "close");
+    }
+    response
+}
+
+/// Whether a refusal may leave something of the request on its connection. HTTP/2 has a stream for each.
+fn may_stay_unread(parts: &http::request::Parts) -> bool {
+    let has_body = parts.headers.contains_key(TRANSFER_ENCODING)
+        || (parts.headers.get(CONTENT_LENGTH)).is_some_and(|length| length.as_bytes() != b"0");
+    has_body && parts.version <= http::Version::HTTP_11
 }
 
 async fn answer(http: &Arc<Http>, parts: http::request::Parts, body: Body, span: Span) -> Response {

@@ -86,6 +86,8 @@ async fn a_blob_in_chunks_with_its_state_in_between() {
         .await
         .unwrap();
     assert_eq!(again.status, 416, "out of order: {again:?}");
+    // Nobody read that chunk, so nothing else may be sent after it.
+    assert_eq!(again.header("connection"), Some("close"), "{again:?}");
     let ahead = client
         .upload_chunk(&location, Some("90000-99999"), bytes.slice(90_000..))
         .await
