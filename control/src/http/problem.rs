@@ -2,7 +2,7 @@
 //!
 //! 400: not readable. 401, 403: who asks. 404, 405, 415: not here, not so, not in that form. 409: the request is well formed and the mesh
 //! cannot follow it, as it is or as it would be; a topology with problems is the foremost case, each with its code, place and rendered
-//! text. 410: over. 412: published meanwhile. 422: JSON of another shape. 502, 503: an issuer, the store. What a cause says about our
+//! text. 412: published meanwhile. 422: JSON of another shape. 502, 503: an issuer, the store. What a cause says about our
 //! insides goes to the log alone.
 
 use axum::{
@@ -92,7 +92,7 @@ impl From<device::Error> for Problem {
             device::Error::NoIssuer(_) => Self::new(404, "not-found", text),
             device::Error::TooMany => Self::new(429, "too-often", text),
             device::Error::Denied => Self::new(403, "sign-in-denied", text),
-            device::Error::Ended => Self::new(410, "sign-in-ended", text),
+            device::Error::Ended => Self::new(404, "sign-in-ended", text),
             // Why may name files and addresses of ours, and anybody may ask.
             device::Error::Away { issuer, .. } => {
                 tracing::warn!(%text, "signing in with an issuer");
