@@ -28,7 +28,7 @@ use crate::{
     metric::Metrics,
     publish::{self, Publisher},
     seal,
-    sign_in::{SignIn, admin_token, oidc::Oidc},
+    sign_in::{SignIn, admin_token, device::Kept, oidc::Oidc},
     signing_key, state as stored,
     status::{self, Alarms},
 };
@@ -175,7 +175,9 @@ async fn build(config: Config, clock: Clock, rest: &Tasks) -> Result<Running, Er
     };
     let distribute = distribution.build(clock.clone(), &tasks.nodes).await?;
     let secrets = identity::secret::Secrets::of_process();
-    let sign_in = SignIn::new(&admin_token, &keys.session, secrets, oidc, &clock, rest)?;
+    let flows = Kept::new(Arc::clone(&state), Arc::clone(&keys.seal));
+    let (admin, key) = (&admin_token, &keys.session);
+    let sign_in = SignIn::new(admin, key, secrets, oidc, flows, &clock, rest)?;
     let (alarms, registry) = (Alarms::default(), Registry::new());
     state::watch(
         &state,

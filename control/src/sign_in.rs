@@ -31,7 +31,7 @@ pub mod oidc;
 mod session;
 
 pub use caller::Caller;
-use device::{Devices, Standing};
+use device::{Devices, Kept, Standing};
 use oidc::Oidc;
 use session::{Content, PREFIX, Sessions};
 
@@ -93,7 +93,7 @@ struct Known {
 
 impl SignIn {
     /// Takes `admin` for the administrator, signs sessions with `key` (32 bytes that all control planes of the mesh share), reads
-    /// passwords by `secrets`, and believes issuers as `oidc` does.
+    /// passwords by `secrets`, and believes issuers as `oidc` does. Sign-ins that have begun are in `flows`.
     ///
     /// # Errors
     /// When the machine gives no randomness.
@@ -102,10 +102,11 @@ impl SignIn {
         key: &Secret<Vec<u8>>,
         secrets: Secrets,
         oidc: Oidc,
+        flows: Kept,
         clock: &Clock,
         tasks: &Tasks,
     ) -> Result<Self, identity::error::Error> {
-        let devices = Devices::new(secrets.clone(), clock);
+        let devices = Devices::new(flows, secrets.clone(), clock);
         let resolve: Resolve = Arc::new(move |reference| {
             let secrets = secrets.clone();
             Box::pin(async move { secrets.read(&reference).await.map_err(Into::into) })
@@ -242,7 +243,7 @@ impl SignIn {
         Ok(self.0.devices.begin(issuer, address, topology).await?)
     }
 
-    /// How a sign-in that was begun stands. The issuer's token is verified like any other.
+    /// How a sign-in that was begun stands. The issuer's token is verified like any other; while its keys cannot be had, it waits.
     ///
     /// # Errors
     /// When it has ended without anybody signed in, or the issuer cannot be asked.
@@ -256,12 +257,28 @@ impl SignIn {
             Standing::Waiting(seconds) => return Ok(Outcome::Waiting(seconds)),
             Standing::Done(issuer, token) => (issuer, token),
         };
+        let topology = topology.ok_or(device::Error::Ended)?;
+        let came_in = self.came_in(issuer, &token, topology).await;
+        if let Err(Error::Oidc(oidc::Error::Away(_))) = came_in {
+            return came_in;
+        }
+        match self.0.devices.end(id).await? {
+            true => came_in,
+            false => Err(device::Error::Ended.into()),
+        }
+    }
+
+    async fn came_in(
+        &self,
+        issuer: IssuerName,
+        token: &Secret,
+        topology: &Arc<Topology>,
+    ) -> Result<Outcome, Error> {
         let refused = |why: String| device::Error::Refused {
             issuer: issuer.clone(),
             why,
         };
-        let topology = topology.ok_or(device::Error::Ended)?;
-        let shown = match self.0.oidc.verify(&token, topology).await {
+        let shown = match self.0.oidc.verify(token, topology).await {
             Ok(shown) => shown,
             Err(oidc::Error::Refused(why)) => {
                 return Err(refused(format!("its ID token is not valid: {why}")).into());

@@ -27,6 +27,7 @@ pub(super) struct Keys {
     pub(super) ca: Arc<Ca>,
     pub(super) signing: Arc<SigningKeys>,
     pub(super) session: Secret<Vec<u8>>,
+    pub(super) seal: Arc<Seal>,
 }
 
 /// Opens or makes them.
@@ -43,11 +44,13 @@ pub(super) async fn open(
     let overlap = config.settings.ca.overlap;
     let (stored, sealed) = (Arc::clone(state), Arc::clone(&seal));
     let signing = SigningKeys::open(stored, sealed, clock.clone(), overlap, tasks).await?;
-    let ca = Ca::open(Arc::clone(state), seal, clock.clone(), config.settings.ca).await?;
+    let (stored, sealed) = (Arc::clone(state), Arc::clone(&seal));
+    let ca = Ca::open(stored, sealed, clock.clone(), config.settings.ca).await?;
     Ok(Keys {
         ca: Arc::new(ca),
         signing: Arc::new(signing),
         session,
+        seal,
     })
 }
 

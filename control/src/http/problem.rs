@@ -93,6 +93,7 @@ impl From<device::Error> for Problem {
             device::Error::TooMany => Self::new(429, "too-often", text),
             device::Error::Denied => Self::new(403, "sign-in-denied", text),
             device::Error::Ended => Self::new(404, "sign-in-ended", text),
+            device::Error::State(error) => error.into(),
             // Why may name files and addresses of ours, and anybody may ask.
             device::Error::Away { issuer, .. } => {
                 tracing::warn!(%text, "signing in with an issuer");

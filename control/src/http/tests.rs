@@ -20,7 +20,7 @@ use crate::{
     asking::{Asking, Seen},
     ca, publish,
     seal::Seal,
-    sign_in::oidc,
+    sign_in::{device::Kept, oidc},
     signing_key::SigningKeys,
     state::memory::Memory,
 };
@@ -153,6 +153,7 @@ pub(super) async fn empty() -> Rig {
             &key,
             secrets,
             oidc::fake::oidc(&clock),
+            Kept::in_memory(&clock),
             &clock,
             &tasks,
         )

@@ -1,8 +1,8 @@
 //! People who sign in with an issuer, by the device flow (RFC 8628) that the control plane runs for them.
 //!
 //! The control plane has what the flow takes: the issuer's address and CA, the client secret. Whoever began it has an id, which is as good
-//! as the session to come, and asks with it; the issuer is asked no more often than it wants, however often they do. What has begun is
-//! kept in this process alone: behind an address that several control planes share, a flow may have to be begun again.
+//! as the session to come, and asks with it; the issuer is asked no more often than it wants, however often they do. What has begun is in
+//! the state, so any control plane over it answers. An issuer gives its token once, so that is kept until it was found to be good or bad.
 
 use std::{
     net::IpAddr,
@@ -18,14 +18,18 @@ use topology::model::Topology;
 use wire::{api::sign_in::Device, name::IssuerName, time::WallTime};
 
 mod answer;
+mod kept;
 mod pending;
 mod provider;
 #[cfg(test)]
 mod tests;
 
 use answer::Polled;
-use pending::{Flow, Pending, Turn};
+pub use kept::Kept;
+use pending::{Begun, Flow, Turn};
 use provider::Provider;
+
+use crate::state;
 
 /// Why a flow does not begin, or ended without anybody signed in.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -60,27 +64,32 @@ pub enum Error {
     /// It took too long, it was done before, or there never was one.
     #[error("this sign-in has ended, or never began: begin another")]
     Ended,
+    /// What has begun cannot be read or written.
+    #[error(transparent)]
+    State(#[from] state::Error),
 }
 
 /// How a flow stands.
 pub(super) enum Standing {
     /// The person has not finished; seconds until the next question.
     Waiting(u32),
-    /// The issuer's token.
+    /// The issuer's token. Until `end` it is given again.
     Done(IssuerName, Secret),
 }
 
 /// Flows that have begun.
 pub(super) struct Devices {
-    pending: Mutex<Pending>,
+    begun: Mutex<Begun>,
+    kept: Kept,
     secrets: Secrets,
     clock: Clock,
 }
 
 impl Devices {
-    pub(super) fn new(secrets: Secrets, clock: &Clock) -> Self {
+    pub(super) fn new(kept: Kept, secrets: Secrets, clock: &Clock) -> Self {
         Self {
-            pending: Mutex::default(),
+            begun: Mutex::default(),
+            kept,
             secrets,
             clock: clock.clone(),
         }
@@ -94,8 +103,8 @@ impl Devices {
         topology: Option<&Topology>,
     ) -> Result<Device, Error> {
         let provider = self.provider(issuer, topology).await?;
-        let now = self.now();
-        self.pending(|pending| pending.admit(address, now))?;
+        self.admit(address)?;
+        self.kept.room(address, self.now()).await?;
         let begun = provider.begin(&self.clock).await?;
         let id = id().ok_or_else(|| Error::Away {
             issuer: provider.name.clone(),
@@ -111,8 +120,9 @@ impl Devices {
             interval: begun.interval,
             next: now.plus(begun.interval),
             ends,
+            token: None,
         };
-        self.pending(|pending| pending.insert(&id, flow))?;
+        self.kept.add(&id, &flow, now).await?;
         Ok(Device {
             id,
             user_code: begun.user_code,
@@ -123,43 +133,69 @@ impl Devices {
         })
     }
 
-    /// Asks how the flow stands, unless it was asked a moment ago. Who is dropped in between has to begin again, should the issuer have
-    /// given its token just then: it gives one once.
+    /// Asks how the flow stands, unless it was asked a moment ago.
     pub(super) async fn poll(
         &self,
         id: &str,
         topology: Option<&Topology>,
     ) -> Result<Standing, Error> {
         let now = self.now();
-        let flow = match self.pending(|pending| pending.turn(id, now)) {
-            Turn::None => return Err(Error::Ended),
+        let seen = self.kept.get(id, now).await?.ok_or(Error::Ended)?;
+        let provider = self.provider(seen.flow.issuer.as_str(), topology).await;
+        let same = match provider {
+            Ok(provider) => Some(provider).filter(|it| it.issuer.url == seen.flow.url),
+            Err(away @ Error::Away { .. }) => return Err(away),
+            Err(_) => None,
+        };
+        let Some(provider) = same else {
+            self.end(id).await?;
+            return Err(Error::Ended);
+        };
+        if let Some(token) = &seen.flow.token {
+            let issuer = seen.flow.issuer.clone();
+            return Ok(Standing::Done(issuer, token.clone()));
+        }
+        let flow = match seen.flow.turn(now) {
             Turn::Early(wait) => return Ok(Standing::Waiting(seconds(wait))),
             Turn::Ask(flow) => flow,
         };
-        let provider = self.provider(flow.issuer.as_str(), topology).await;
-        let same = provider
-            .ok()
-            .filter(|provider| provider.issuer.url == flow.url);
-        let Some(provider) = same else {
-            self.pending(|pending| pending.end(id));
-            return Err(Error::Ended);
-        };
+        match self.kept.swap(seen, &flow).await? {
+            true => self.ask(id, flow, &provider).await,
+            // Somebody else asks.
+            false => Ok(Standing::Waiting(seconds(flow.interval))),
+        }
+    }
+
+    async fn ask(&self, id: &str, mut flow: Flow, provider: &Provider) -> Result<Standing, Error> {
         let polled = provider.poll(&flow.code, &self.clock).await;
-        let standing = match polled {
+        let now = self.now();
+        let ended = match polled {
             Ok(Polled::Pending) => return Ok(Standing::Waiting(seconds(flow.interval))),
             Ok(Polled::SlowDown) => {
-                let slower = self.pending(|pending| pending.slow_down(id, now));
-                return Ok(Standing::Waiting(seconds(slower.unwrap_or(flow.interval))));
+                self.kept
+                    .change(id, now, |flow| flow.slow_down(now))
+                    .await?;
+                flow.slow_down(now);
+                return Ok(Standing::Waiting(seconds(flow.interval)));
+            }
+            Ok(Polled::Token(token)) => {
+                let keep = |flow: &mut Flow| flow.token = Some(token.clone());
+                self.kept.change(id, now, keep).await?;
+                return Ok(Standing::Done(flow.issuer, token));
             }
             // What cannot be asked now may be asked later.
             Err(away @ Error::Away { .. }) => return Err(away),
-            Ok(Polled::Token(token)) => Ok(Standing::Done(flow.issuer, token)),
-            Ok(Polled::Denied) => Err(Error::Denied),
-            Ok(Polled::Expired) => Err(Error::Ended),
-            Err(error) => Err(error),
+            Ok(Polled::Denied) => Error::Denied,
+            Ok(Polled::Expired) => Error::Ended,
+            Err(error) => error,
         };
-        self.pending(|pending| pending.end(id));
-        standing
+        self.end(id).await?;
+        Err(ended)
+    }
+
+    /// Ends a flow; `false` when somebody else did before.
+    pub(super) async fn end(&self, id: &str) -> Result<bool, Error> {
+        self.kept.end(id).await
     }
 
     async fn provider(&self, name: &str, topology: Option<&Topology>) -> Result<Provider, Error> {
@@ -171,8 +207,9 @@ impl Devices {
         Provider::open(name, issuer.clone(), id, &self.secrets).await
     }
 
-    fn pending<T>(&self, act: impl FnOnce(&mut Pending) -> T) -> T {
-        act(&mut self.pending.lock().unwrap_or_else(PoisonError::into_inner))
+    fn admit(&self, address: IpAddr) -> Result<(), Error> {
+        let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        begun.admit(address, self.now())
     }
 
     fn now(&self) -> WallTime {

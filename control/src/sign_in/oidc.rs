@@ -284,7 +284,8 @@ pub(crate) mod fake {
     #[derive(Debug)]
     struct Fake(Vec<IssuerName>);
 
-    /// A token of `issuer` with these claims; `"away"` among them stands for keys that cannot be had, `"person"` for an ID token.
+    /// A token of `issuer` with these claims; `"away"` among them stands for keys that cannot be had (a number: until then, in seconds),
+    /// `"person"` for an ID token.
     pub(crate) fn token(issuer: &str, claims: &Value) -> Secret {
         let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let issuer = Value::String(issuer.to_owned());
@@ -317,7 +318,8 @@ pub(crate) mod fake {
             let Some(issuer) = self.0.iter().find(|name| name.as_str() == issuer) else {
                 return Ok(None);
             };
-            if claims.contains_key("away") {
+            let until = |away: &Value| seconds(away).is_none_or(|until| now < until);
+            if claims.get("away").is_some_and(until) {
                 return Err(error::Error::Unavailable {
                     what: "the issuer's keys",
                     source: "nobody answers".into(),

@@ -41,7 +41,8 @@ fn rig() -> Rig {
     let secrets = Secrets::new(move |_| Some(current.lock().unwrap().clone()));
     let key = Secret::new(vec![7; 32]);
     let oidc = oidc::fake::oidc(&clock);
-    let sign_in = SignIn::new(&Secret::from(ADMIN), &key, secrets, oidc, &clock, &tasks).unwrap();
+    let (admin, flows) = (Secret::from(ADMIN), Kept::in_memory(&clock));
+    let sign_in = SignIn::new(&admin, &key, secrets, oidc, flows, &clock, &tasks).unwrap();
     Rig {
         sign_in,
         clock,
@@ -158,6 +159,7 @@ async fn a_session_of_another_key_or_with_other_words_is_none() {
         &key,
         secrets,
         oidc,
+        Kept::in_memory(&mine.clock),
         &mine.clock,
         &tasks,
     )

@@ -55,7 +55,8 @@ fn the_only_issuer_is_meant_when_none_is_named() {
 type Polls = Arc<Mutex<(VecDeque<(u16, Value)>, Vec<String>)>>;
 
 async fn begin() -> Response {
-    let ends = WallTime(Clock::system().wall_ms() + 60_000);
+    // This machine's clock may be ahead of the control plane's by any time.
+    let ends = WallTime(Clock::system().wall_ms() - 60_000);
     let begun = json!({"id": "canary-id", "userCode": "WDJB-MJHT", "verificationUri": "https://corp.example/d",
         "interval": 1, "expiresAt": ends.to_string()});
     begun.to_string().into_response()
@@ -119,6 +120,15 @@ async fn a_person_who_takes_their_time_is_waited_for() {
     );
     let asked = polls.lock().unwrap().1.clone();
     assert_eq!(asked, ["/api/v1/sign-in/device/canary-id"; 3]);
+}
+
+#[tokio::test]
+async fn the_control_plane_says_when_the_time_is_over() {
+    let (address, polls, _tasks) = control(vec![problem(404, "sign-in-ended")]).await;
+    let ended = device::sign_in(&global(), &address, "corp").await;
+    let ended = format!("{:#}", ended.map(drop).unwrap_err());
+    assert!(ended.contains("in time: "), "{ended}");
+    assert_eq!(polls.lock().unwrap().1.len(), 1);
 }
 
 #[tokio::test]

@@ -1,16 +1,17 @@
-//! Device flows that have begun: bounded in number, in how many of one address begin in a minute and in how many it has at once, so that
-//! one cannot keep all others out; each asked about at its own pace.
+//! Device flows that have begun: how many may, in all and of one address, when the issuer of one is asked again, and how one looks at rest.
 //!
-//! Pure; the lock around it is `device`'s. Kept by a hash of the id, so that what is here opens nothing. IPv6 addresses count by /64.
+//! Pure; `kept` has them in the state. IPv6 addresses count by /64. Behind a proxy everybody has the proxy's address, so what one address
+//! may is enough for many people, and less than a half of what all may. What began in a minute is counted in this process alone.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    borrow::Cow,
+    collections::BTreeMap,
     net::{IpAddr, Ipv6Addr},
     time::Duration,
 };
 
-use aws_lc_rs::digest;
 use runtime::Secret;
+use serde::{Deserialize, Serialize};
 use wire::{name::IssuerName, time::WallTime};
 
 use super::Error;
@@ -18,9 +19,9 @@ use super::Error;
 /// Flows at once.
 pub(super) const MOST: usize = 1_000;
 /// Flows of one address at once.
-const OF_ONE: usize = 100;
+const OF_ONE: usize = 300;
 /// Flows of one address that may begin in a minute.
-pub(super) const A_MINUTE: u32 = 20;
+pub(super) const A_MINUTE: u32 = 60;
 /// How much longer the pause gets when the issuer finds it too short (RFC 8628, 3.5).
 const SLOWER: Duration = Duration::from_secs(5);
 /// The longest pause.
@@ -39,85 +40,124 @@ pub(super) struct Flow {
     /// When the issuer may be asked again.
     pub(super) next: WallTime,
     pub(super) ends: WallTime,
+    /// What the issuer gave, once it did: it gives it once, and it may have to wait for the issuer's keys.
+    pub(super) token: Option<Secret>,
+}
+
+/// A flow at rest; to change it, only add fields with defaults.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Text<'a> {
+    issuer: IssuerName,
+    from: IpAddr,
+    url: Cow<'a, str>,
+    code: Cow<'a, str>,
+    interval: Duration,
+    next: WallTime,
+    ends: WallTime,
+    token: Option<Cow<'a, str>>,
 }
 
 /// What somebody who asks about a flow gets.
+#[derive(Debug)]
 pub(super) enum Turn {
-    /// There is none (any more).
-    None,
     /// It is not time yet.
     Early(Duration),
-    /// The issuer may be asked, now and by this one alone.
+    /// The issuer may be asked, by whoever writes this in the flow's place first.
     Ask(Flow),
 }
 
-/// All of them.
-#[derive(Debug, Default)]
-pub(super) struct Pending {
-    flows: HashMap<[u8; 32], Flow>,
-    /// How many each address began in this minute.
-    begun: (i64, BTreeMap<IpAddr, u32>),
+impl Flow {
+    /// Whether the issuer may be asked at `now`.
+    pub(super) fn turn(&self, now: WallTime) -> Turn {
+        if let Some(wait) = now.age(self.next).filter(|wait| !wait.is_zero()) {
+            return Turn::Early(wait);
+        }
+        let mut asked = self.clone();
+        asked.next = now.plus(self.interval);
+        Turn::Ask(asked)
+    }
+
+    /// The pause is longer from `now` on.
+    pub(super) fn slow_down(&mut self, now: WallTime) {
+        self.interval = (self.interval + SLOWER).min(SLOWEST);
+        self.next = now.plus(self.interval);
+    }
+
+    /// As it is kept, before it is sealed.
+    pub(super) fn written(&self) -> Result<Vec<u8>, serde_json::Error> {
+        serde_json::to_vec(&Text {
+            issuer: self.issuer.clone(),
+            from: self.from,
+            url: Cow::Borrowed(&self.url),
+            code: Cow::Borrowed(self.code.expose()),
+            interval: self.interval,
+            next: self.next,
+            ends: self.ends,
+            token: self
+                .token
+                .as_ref()
+                .map(|it| Cow::Borrowed(it.expose().as_str())),
+        })
+    }
+
+    /// The inverse of `written`.
+    pub(super) fn read(text: &[u8]) -> Option<Self> {
+        let text: Text<'_> = serde_json::from_slice(text).ok()?;
+        Some(Self {
+            issuer: text.issuer,
+            from: text.from,
+            url: text.url.into_owned(),
+            code: Secret::new(text.code.into_owned()),
+            interval: text.interval,
+            next: text.next,
+            ends: text.ends,
+            token: text.token.map(|token| Secret::new(token.into_owned())),
+        })
+    }
 }
 
-impl Pending {
-    /// Whether one more may begin, for somebody at `address`.
+/// Whether one more flow of somebody at `address` has room beside those that others (`from`) have.
+pub(super) fn room(from: impl Iterator<Item = IpAddr>, address: IpAddr) -> Result<(), Error> {
+    let (mut all, mut theirs) = (0, 0);
+    for other in from {
+        all += 1;
+        theirs += usize::from(network(other) == network(address));
+    }
+    match all < MOST && theirs < OF_ONE {
+        true => Ok(()),
+        false => Err(Error::TooMany),
+    }
+}
+
+/// How many each address began in a minute.
+#[derive(Debug, Default)]
+pub(super) struct Begun {
+    minute: i64,
+    of: BTreeMap<IpAddr, u32>,
+}
+
+impl Begun {
+    /// Whether one more may begin now, for somebody at `address`.
     pub(super) fn admit(&mut self, address: IpAddr, now: WallTime) -> Result<(), Error> {
-        self.flows.retain(|_, flow| flow.ends > now);
         let minute = now.seconds().div_euclid(60);
-        if self.begun.0 != minute {
-            self.begun = (minute, BTreeMap::new());
+        if self.minute != minute {
+            *self = Self {
+                minute,
+                of: BTreeMap::new(),
+            };
         }
-        let known = self.begun.1.contains_key(&network(address));
-        let theirs = |flow: &&Flow| network(flow.from) == network(address);
-        let of_one = self.flows.values().filter(theirs).count();
-        if self.flows.len() >= MOST || of_one >= OF_ONE || (!known && self.begun.1.len() >= MOST) {
+        let known = self.of.contains_key(&network(address));
+        if !known && self.of.len() >= MOST {
             return Err(Error::TooMany);
         }
-        let begun = self.begun.1.entry(network(address)).or_default();
+        let begun = self.of.entry(network(address)).or_default();
         *begun = begun.saturating_add(1);
         match *begun <= A_MINUTE {
             true => Ok(()),
             false => Err(Error::TooMany),
         }
     }
-
-    pub(super) fn insert(&mut self, id: &str, flow: Flow) -> Result<(), Error> {
-        // Those that were admitted together may be too many by now.
-        if self.flows.len() >= MOST {
-            return Err(Error::TooMany);
-        }
-        self.flows.insert(key(id), flow);
-        Ok(())
-    }
-
-    pub(super) fn turn(&mut self, id: &str, now: WallTime) -> Turn {
-        let Some(flow) = self.flows.get_mut(&key(id)).filter(|flow| flow.ends > now) else {
-            self.end(id);
-            return Turn::None;
-        };
-        if let Some(wait) = now.age(flow.next).filter(|wait| !wait.is_zero()) {
-            return Turn::Early(wait);
-        }
-        flow.next = now.plus(flow.interval);
-        Turn::Ask(flow.clone())
-    }
-
-    /// The pause from now on.
-    pub(super) fn slow_down(&mut self, id: &str, now: WallTime) -> Option<Duration> {
-        let flow = self.flows.get_mut(&key(id))?;
-        flow.interval = (flow.interval + SLOWER).min(SLOWEST);
-        flow.next = now.plus(flow.interval);
-        Some(flow.interval)
-    }
-
-    pub(super) fn end(&mut self, id: &str) {
-        self.flows.remove(&key(id));
-    }
-}
-
-fn key(id: &str) -> [u8; 32] {
-    let hash = digest::digest(&digest::SHA256, id.as_bytes());
-    hash.as_ref().try_into().expect("SHA-256 is 32 bytes")
 }
 
 fn network(address: IpAddr) -> IpAddr {
@@ -136,77 +176,85 @@ mod tests {
 
     const NOW: WallTime = WallTime(1_000_000);
 
-    fn flow(ends: WallTime) -> Flow {
-        Flow {
-            issuer: "corp".parse().unwrap(),
-            from: [192, 0, 2, 7].into(),
-            url: "https://corp.example".into(),
-            code: Secret::from("code"),
-            interval: Duration::from_secs(5),
-            next: NOW.plus(Duration::from_secs(5)),
-            ends,
-        }
+    fn of(text: &str) -> IpAddr {
+        text.parse().unwrap()
     }
 
     #[test]
-    fn an_address_begins_so_many_a_minute_and_all_together_so_many_at_once() {
-        let mut pending = Pending::default();
-        let of = |text: &str| text.parse::<IpAddr>().unwrap();
-        let begun = |pending: &mut Pending, address: &str, now| {
-            (0..50)
-                .filter(|_| pending.admit(of(address), now).is_ok())
+    fn an_address_begins_so_many_a_minute() {
+        let mut begun = Begun::default();
+        let begins = |begun: &mut Begun, address: &str, now| {
+            (0..100)
+                .filter(|_| begun.admit(of(address), now).is_ok())
                 .count()
         };
-        assert_eq!(begun(&mut pending, "192.0.2.1", NOW), 20);
-        assert_eq!(begun(&mut pending, "::ffff:192.0.2.1", NOW), 0, "the same");
-        assert_eq!(begun(&mut pending, "2001:db8::1", NOW), 20);
+        assert_eq!(begins(&mut begun, "192.0.2.1", NOW), 60);
+        assert_eq!(begins(&mut begun, "::ffff:192.0.2.1", NOW), 0, "the same");
+        assert_eq!(begins(&mut begun, "2001:db8::1", NOW), 60);
         assert_eq!(
-            begun(&mut pending, "2001:db8::2", NOW),
+            begins(&mut begun, "2001:db8::2", NOW),
             0,
             "the same network"
         );
-        assert_eq!(begun(&mut pending, "192.0.2.2", NOW), 20);
+        assert_eq!(begins(&mut begun, "192.0.2.2", NOW), 60);
         let later = NOW.plus(Duration::from_secs(60));
-        assert_eq!(begun(&mut pending, "192.0.2.1", later), 20);
-        for n in 0..OF_ONE {
-            pending.insert(&n.to_string(), flow(later)).unwrap();
+        assert_eq!(begins(&mut begun, "192.0.2.1", later), 60);
+        for n in 0..MOST {
+            let n = u32::try_from(n).unwrap();
+            drop(begun.admit(Ipv6Addr::from_bits(u128::from(n) << 64).into(), later));
         }
-        assert_eq!(pending.admit(of("192.0.2.7"), NOW), Err(Error::TooMany));
-        assert_eq!(pending.admit(of("192.0.2.8"), NOW), Ok(()), "others may");
-        for n in OF_ONE..MOST {
-            pending.insert(&n.to_string(), flow(later)).unwrap();
-        }
-        assert_eq!(pending.insert("more", flow(later)), Err(Error::TooMany));
-        let address = of("192.0.2.9");
-        assert_eq!(pending.admit(address, NOW), Err(Error::TooMany));
-        assert_eq!(pending.admit(address, later), Ok(()), "those have ended");
+        assert_eq!(begun.admit(of("192.0.2.3"), later), Err(Error::TooMany));
+        assert_eq!(begun.of.len(), MOST);
     }
 
     #[test]
-    fn an_issuer_is_asked_at_its_own_pace_and_by_one_at_a_time() {
-        let mut pending = Pending::default();
-        let at = |seconds| NOW.plus(Duration::from_secs(seconds));
-        pending.insert("a", flow(at(600))).unwrap();
-        let asks = |pending: &mut Pending, now| match pending.turn("a", now) {
-            Turn::None => "none",
-            Turn::Early(_) => "early",
-            Turn::Ask(_) => "ask",
+    fn one_address_takes_no_more_than_its_part_of_the_room() {
+        let one = of("192.0.2.7");
+        let others = (0..=255).flat_map(|a| (0..=255).map(move |b| IpAddr::from([10, 0, a, b])));
+        let all = |theirs: usize, count: usize| {
+            std::iter::repeat_n(one, theirs).chain(others.clone().take(count))
         };
-        assert_eq!(asks(&mut pending, at(4)), "early");
-        assert_eq!(asks(&mut pending, at(5)), "ask");
-        assert_eq!(asks(&mut pending, at(5)), "early");
-        assert_eq!(asks(&mut pending, at(10)), "ask");
-        assert_eq!(
-            pending.slow_down("a", at(10)),
-            Some(Duration::from_secs(10))
-        );
-        assert_eq!(asks(&mut pending, at(19)), "early");
-        assert_eq!(asks(&mut pending, at(20)), "ask");
+        assert_eq!(room(all(OF_ONE - 1, 0), one), Ok(()));
+        assert_eq!(room(all(OF_ONE, 0), one), Err(Error::TooMany));
+        assert_eq!(room(all(OF_ONE, 0), of("192.0.2.8")), Ok(()), "others may");
+        assert_eq!(room(all(0, MOST - 1), one), Ok(()));
+        assert_eq!(room(all(0, MOST), one), Err(Error::TooMany));
+    }
+
+    #[test]
+    fn an_issuer_is_asked_at_its_own_pace() {
+        let at = |seconds| NOW.plus(Duration::from_secs(seconds));
+        let mut flow = Flow {
+            issuer: "corp".parse().unwrap(),
+            from: of("192.0.2.7"),
+            url: "https://corp.example".into(),
+            code: Secret::from("code"),
+            interval: Duration::from_secs(5),
+            next: at(5),
+            ends: at(600),
+            token: Some(Secret::from("a.b.c")),
+        };
+        let asks = |flow: &mut Flow, now| match flow.turn(now) {
+            Turn::Early(_) => false,
+            Turn::Ask(asked) => {
+                *flow = Flow::read(&asked.written().unwrap()).unwrap();
+                true
+            }
+        };
+        assert!(!asks(&mut flow, at(4)));
+        assert!(asks(&mut flow, at(5)));
+        assert!(!asks(&mut flow, at(5)));
+        assert!(asks(&mut flow, at(10)));
+        flow.slow_down(at(10));
+        assert_eq!(flow.interval, Duration::from_secs(10));
+        assert!(!asks(&mut flow, at(19)));
+        assert!(asks(&mut flow, at(20)));
         for _ in 0..50 {
-            pending.slow_down("a", at(20));
+            flow.slow_down(at(20));
         }
-        assert_eq!(pending.slow_down("a", at(20)), Some(SLOWEST));
-        assert_eq!(asks(&mut pending, at(600)), "none", "it has ended");
-        assert_eq!(asks(&mut pending, at(1)), "none", "and is forgotten");
+        assert_eq!(flow.interval, SLOWEST);
+        let token = flow.token.as_ref().map(Secret::expose);
+        assert_eq!((flow.code.expose().as_str(), flow.ends), ("code", at(600)));
+        assert_eq!(token.map(String::as_str), Some("a.b.c"));
     }
 }

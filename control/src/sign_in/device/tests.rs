@@ -128,18 +128,22 @@ impl Issuer {
 fn devices() -> (Devices, Clock) {
     let clock = Clock::manual(1_700_000_000_000);
     let secrets = Secrets::new(|name| (name == "CORP").then(|| "canary/secret".to_owned()));
-    (Devices::new(secrets, &clock), clock)
+    let kept = Kept::in_memory(&clock);
+    (Devices::new(kept, secrets, &clock), clock)
 }
 
 fn here() -> IpAddr {
     [127, 0, 0, 1].into()
 }
 
-/// `seconds` to wait, the token, or the error.
+/// `seconds` to wait, the token, which ends it, or the error.
 async fn stands(devices: &Devices, id: &str, topology: &Topology) -> Result<String, Error> {
     Ok(match devices.poll(id, Some(topology)).await? {
         Standing::Waiting(seconds) => seconds.to_string(),
-        Standing::Done(issuer, token) => format!("{issuer} {}", token.expose()),
+        Standing::Done(issuer, token) => {
+            assert_eq!(devices.end(id).await, Ok(true));
+            format!("{issuer} {}", token.expose())
+        }
     })
 }
 
@@ -329,16 +333,18 @@ async fn a_session_comes_of_an_id_token_of_the_very_issuer_and_of_no_other() {
     );
     let topology = Arc::new(issuer.topology(""));
     let key = Secret::new(vec![7; 32]);
-    let (admin, oidc) = (Secret::from("admin"), oidc::fake::oidc(&clock));
-    let secrets = Secrets::new(|_| None);
-    let sign_in = SignIn::new(&admin, &key, secrets, oidc, &clock, &tasks).unwrap();
+    let (admin, flows) = (Secret::from("admin"), Kept::in_memory(&clock));
+    // Two control planes over one state.
+    let [sign_in, other] = [(); 2].map(|()| {
+        let (secrets, oidc) = (Secrets::new(|_| None), oidc::fake::oidc(&clock));
+        SignIn::new(&admin, &key, secrets, oidc, flows.clone(), &clock, &tasks).unwrap()
+    });
     let claims = |exp: i64| json!({"sub": "me", "exp": exp, "person": true});
     let ahead = 1_700_009_000;
     let cases = [
         ("robots", claims(ahead), "another issuer's"),
         ("nobody", claims(ahead), "not valid"),
         ("corp", claims(1_600_000_000), "not valid"),
-        ("corp", json!({"away": true}), "keys cannot be had"),
         ("corp", claims(ahead), "issuer:corp:me"),
     ];
     for (name, claims, expected) in cases {
@@ -347,7 +353,7 @@ async fn a_session_comes_of_an_id_token_of_the_very_issuer_and_of_no_other() {
         let token = oidc::fake::token(name, &claims);
         issuer.says(200, json!({"id_token": token.expose()}));
         clock.advance(Duration::from_secs(5));
-        let text = match sign_in.outcome(&id, Some(&topology)).await {
+        let text = match other.outcome(&id, Some(&topology)).await {
             Ok(Outcome::In { who, signed_in, .. }) => {
                 let session = Secret::new(signed_in.token);
                 let caller = sign_in.caller(Some(&session), Some(&topology)).await;
@@ -363,5 +369,25 @@ async fn a_session_comes_of_an_id_token_of_the_very_issuer_and_of_no_other() {
             matches!(again, Some(SignInError::Device(Error::Ended))),
             "{name}"
         );
+    } // The issuer gives its token once, and its keys are away just then.
+    let begun = sign_in
+        .begin("corp", here(), Some(&topology))
+        .await
+        .unwrap();
+    let late = json!({"sub": "me", "exp": ahead, "person": true, "away": 1_700_000_060});
+    issuer.says(
+        200,
+        json!({"id_token": oidc::fake::token("corp", &late).expose()}),
+    );
+    clock.advance(Duration::from_secs(5));
+    for each in [&sign_in, &other, &sign_in] {
+        let away = each.outcome(&begun.id, Some(&topology)).await.err();
+        assert!(matches!(away, Some(SignInError::Oidc(_))), "{away:?}");
     }
+    clock.advance(Duration::from_secs(60));
+    let came = other.outcome(&begun.id, Some(&topology)).await;
+    assert!(matches!(came, Ok(Outcome::In { .. })));
+    let again = sign_in.outcome(&begun.id, Some(&topology)).await.err();
+    let ended = matches!(again, Some(SignInError::Device(Error::Ended)));
+    assert!(ended, "once");
 }
