@@ -79,7 +79,7 @@ pub enum Error {
         token: NodeName,
     },
     /// The control plane shut it out before.
-    #[error("this node was shut out ({0}): join again with a new token")]
+    #[error("this node was shut out: {0}; it stays out until it joins again with a new token")]
     ShutOut(String),
     /// Its directory cannot be used.
     #[error("the agent's directory in {path} cannot be used: {reason}")]

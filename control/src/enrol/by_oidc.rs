@@ -5,6 +5,7 @@
 //! by a hash of what its issuer signed: one signature can be written in several ways, and of one token there are several signatures. One
 //! that was made before the node was revoked brings nobody back. The role is looked at in the topology in force, at every attempt.
 
+use identity::authenticate::access_token::LEEWAY;
 use runtime::Secret;
 use wire::{assignment::Role, name::NodeName, time::WallTime};
 
@@ -86,8 +87,11 @@ impl Enrol {
         }
         self.declared(node)?;
         let revoked = self.revoked(node);
-        if revoked.is_some_and(|revoked| shown.begins <= revoked) {
-            let why = format!("it was made before node '{node}' was revoked: get a new one");
+        // The issuer's clock may be ahead of ours by as much as is let pass elsewhere.
+        if revoked.is_some_and(|revoked| shown.begins <= revoked.plus(LEEWAY)) {
+            let why = format!(
+                "it was made before node '{node}' was revoked, or within a minute after: get a new one"
+            );
             return Err(Refused::OidcToken(why).into());
         }
         Ok((caller.who, shown.ends))

@@ -60,11 +60,13 @@ pub enum Refused {
         reason: String,
     },
     /// The node was revoked after the certificate was given.
-    #[error("node '{0}' was revoked: join again with a new token if it may come back")]
+    #[error(
+        "node '{0}' was revoked: if it may come back, join again with a new token of `regmesh node join-token {0}`; a new OIDC token lets it in without its `agent` folder alone"
+    )]
     Revoked(NodeName),
     /// It ended too long ago.
     #[error(
-        "the certificate of node '{0}' ended more than 30 days ago: join again with a new token"
+        "the certificate of node '{0}' ended more than 30 days ago: join again with a new token of `regmesh node join-token {0}`; a new OIDC token lets it in without its `agent` folder alone"
     )]
     ExpiredCertificate(NodeName),
     /// What was shown is not believed.

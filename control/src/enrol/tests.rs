@@ -485,7 +485,9 @@ async fn a_token_from_before_a_revocation_brings_no_node_back() {
         .await
         .unwrap();
     control.clock.advance(Duration::from_secs(60));
-    control.enrol.revoke(&node, WHO).await.unwrap();
+    let first = control.enrol.revoke(&node, WHO).await;
+    let revoked = Refused::Revoked(node.clone()).to_string();
+    assert!(first.is_ok() && revoked.contains("without its `agent` folder"));
     let old = by_oidc(&control, &token, "prod", "two", &csr()).await;
     let Err(Error::Refused(old)) = old else {
         panic!("{old:?}")
@@ -494,7 +496,14 @@ async fn a_token_from_before_a_revocation_brings_no_node_back() {
         old.to_string().contains("revoked") && old.word().is_none(),
         "{old}"
     );
+    // The issuer's clock may be ahead by the leeway that it has: this one, too, may have been made before.
     control.clock.advance(Duration::from_secs(60));
-    let back = by_oidc(&control, &workload(61, "7"), "prod", "two", &csr()).await;
+    let close = by_oidc(&control, &workload(120, "7"), "prod", "two", &csr()).await;
+    let Err(Error::Refused(Refused::OidcToken(close))) = close else {
+        panic!("{close:?}")
+    };
+    assert!(close.contains("get a new one"), "{close}");
+    control.clock.advance(Duration::from_secs(1));
+    let back = by_oidc(&control, &workload(121, "7"), "prod", "two", &csr()).await;
     assert!(control.enrol.admit(&back.unwrap().chain).is_ok());
 }

@@ -165,7 +165,12 @@ impl Connect {
                 ..
             } = error
             {
-                self.shared.words.say("this node's certificate ended too long ago to be renewed: join again with a new token");
+                let text = format!(
+                    "this node's certificate ended too long ago to be renewed: join again with a new token of `regmesh node join-token {}`, or with \
+                     an OIDC token and without the `agent` folder of the data directory",
+                    self.shared.node
+                );
+                self.shared.words.say(&text);
             }
             return false;
         };
