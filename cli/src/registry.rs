@@ -126,7 +126,7 @@ impl Registry {
         let token = given.and_then(|given| given.refresh_token);
         let token = token.with_context(|| {
             format!(
-                "{} gave no refresh token: is it a node of regmesh?",
+                "{} gave no refresh token: either whoever this is has no role there, or it is no node of regmesh",
                 self.server
             )
         })?;

@@ -230,8 +230,7 @@ impl Authenticate {
         })
     }
 
-    /// A refresh token for what was proven: a new one for a password, the same again for what was shown before, none for nobody or
-    /// when there is no room for more sessions.
+    /// A refresh token for what was proven: a new one for a password, the same again for what was shown before, none for nobody.
     ///
     /// # Errors
     /// When it cannot be kept.
@@ -252,7 +251,8 @@ impl Authenticate {
             By::RefreshToken(token) => Ok(Some(token.clone())),
             By::Password(password) => {
                 let password = Some(password);
-                self.refresh.issue(Holder { password, ..holder }).await
+                let issued = self.refresh.issue(Holder { password, ..holder });
+                issued.await.map(Some)
             }
             By::Token { hash, ends } => {
                 let holder = Holder {
@@ -260,7 +260,8 @@ impl Authenticate {
                     ..holder
                 };
                 let keys = &self.keys;
-                self.refresh.issue_once(keys, *hash, holder, now).await
+                let issued = self.refresh.issue_once(keys, *hash, holder, now);
+                issued.await.map(Some)
             }
         }
     }

@@ -4,7 +4,7 @@
 //! so a new password ends all earlier sessions, and neither the store nor a token alone says anything about the password. What is
 //! given for somebody else's token (an issuer's, a rule grant) is one per such token, however often it is shown, so that nobody
 //! fills the store by showing the same one again; it is a MAC of it under the node's keys. The store is a seam; the node puts
-//! records beside its metadata. Source: `spec/identity.md` "Being called", `protocols.md` 1.6.
+//! records beside its metadata, and makes room by taking from whoever has the most (`whose`). Source: `spec/identity.md` "Being called", `protocols.md` 1.6.
 
 use std::{sync::Arc, time::Duration};
 
@@ -33,15 +33,15 @@ const RANDOM: usize = 32;
 /// Where refresh tokens are kept. Keys are hashes of tokens; values are opaque and hold no secret.
 #[async_trait]
 pub trait RefreshStore: std::fmt::Debug + Send + Sync {
-    /// Keeps a record, durably, until it is deleted; whoever implements this may forget it after `expires`. `false`: there is
-    /// no room for more sessions, nothing was kept. Rules of the mesh have room of their own: nobody who logs in takes theirs.
+    /// Keeps a record, durably, until it is deleted; whoever implements this may forget it after `expires`, and sooner to make room for
+    /// one of the same subject, or of whoever has the most. Rules of the mesh have room of their own: nobody who logs in takes theirs.
     async fn put(
         &self,
         hash: [u8; 32],
         record: Vec<u8>,
         expires: WallTime,
-        of_a_rule: bool,
-    ) -> Result<bool, BoxError>;
+        whose: Whose,
+    ) -> Result<(), BoxError>;
 
     /// The record of that hash.
     async fn get(&self, hash: [u8; 32]) -> Result<Option<Vec<u8>>, BoxError>;
@@ -148,19 +148,18 @@ impl RefreshTokens {
         secret.starts_with(PREFIX)
     }
 
-    /// A new token for `holder`; `None` when there is no room for more sessions.
+    /// A new token for `holder`.
     ///
     /// # Errors
     /// When the store or the machine's randomness fails.
-    pub async fn issue(&self, holder: Holder<'_>) -> Result<Option<Secret>, Error> {
+    pub async fn issue(&self, holder: Holder<'_>) -> Result<Secret, Error> {
         let mut random = [0; RANDOM];
         rand::fill(&mut random).map_err(|error| unavailable(Box::new(error)))?;
         let token = Secret::new(format!("{PREFIX}{}", URL.encode(random)));
         self.keep(token, holder).await
     }
 
-    /// The one token of `holder` for the token with this hash, made by `keys`: the same one again as long as it stands; `None` when
-    /// there is no room for more sessions.
+    /// The one token of `holder` for the token with this hash, made by `keys`: the same one again as long as it stands.
     ///
     /// # Errors
     /// When the store fails.
@@ -170,7 +169,7 @@ impl RefreshTokens {
         shown: [u8; 32],
         holder: Holder<'_>,
         now: WallTime,
-    ) -> Result<Option<Secret>, Error> {
+    ) -> Result<Secret, Error> {
         // No account's name begins so: it is none of the texts that tie tokens to passwords.
         let text = [&b"\0session\0"[..], &shown].concat();
         let mac = keys.macs(&text).into_iter().next();
@@ -182,25 +181,19 @@ impl RefreshTokens {
                 && known.bound_to.as_deref() == holder.bound_to
                 && known.via.as_ref() == holder.via;
             if same {
-                return Ok(Some(token));
+                return Ok(token);
             }
         }
         self.keep(token, holder).await
     }
 
-    async fn keep(&self, token: Secret, holder: Holder<'_>) -> Result<Option<Secret>, Error> {
+    async fn keep(&self, token: Secret, holder: Holder<'_>) -> Result<Secret, Error> {
         let record = holder.record(&token);
         let bytes = serde_json::to_vec(&record).map_err(|error| unavailable(Box::new(error)))?;
-        let kept = self
-            .0
-            .put(
-                hash(token.expose()),
-                bytes,
-                record.expires,
-                record.via.is_some(),
-            )
-            .await;
-        Ok(kept.map_err(unavailable)?.then_some(token))
+        let hash = hash(token.expose());
+        let kept = self.0.put(hash, bytes, record.expires, record.whose());
+        kept.await.map_err(unavailable)?;
+        Ok(token)
     }
 
     /// The record of a token of this node that is not over. Whether its password still holds is [`still_bound`]'s to say.
@@ -264,11 +257,15 @@ fn unavailable(source: BoxError) -> Error {
     }
 }
 
+pub use whose::Whose;
+
 #[cfg(any(test, feature = "testing"))]
 pub use memory::Memory;
 
 #[cfg(any(test, feature = "testing"))]
 mod memory;
+
+mod whose;
 
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,8 @@
 //! `/oauth2/token` and `/oauth2/exchange`: a principal's proof in, tokens of this node out.
 //!
 //! GET with Basic or nothing, POST with a form, as every client of the last ten years does it. A missing right is no error:
-//! the token says what remains, perhaps nothing, and the registry refuses later, with the role that is missing. The answer to
+//! the token says what remains, perhaps nothing, and the registry refuses later, with the role that is missing. Who has no role at
+//! all gets no session beside it, and so nothing from an exchange. The answer to
 //! a POST carries OAuth's `error` beside the registry's `errors`, because clients read the one or the other. Source:
 //! `reference/protocols.md` 1.2, 1.4, 1.6.
 
@@ -78,7 +79,11 @@ async fn answer(
         return Ok((give(access, &proven, &wanted).await?, proven));
     }
     let proven = exchange::proven(access, &form, origin).await?;
-    let body = Map::from_iter([("refresh_token".to_owned(), session(access, &proven).await?)]);
+    // An exchange has nothing else to give, so there is nothing that remains without a role.
+    let Some(token) = session(access, &proven).await? else {
+        return Err(Refusal::NoRole(proven.principal.to_string()));
+    };
+    let body = Map::from_iter([("refresh_token".to_owned(), token)]);
     Ok((Given::new(body), proven))
 }
 
@@ -178,27 +183,21 @@ async fn give(access: &Access, proven: &Proven, wanted: &Wanted) -> Result<Given
         say("issued_token_type", ACCESS_TOKEN.into());
     }
     if wanted.offline
-        && let Some(token) = access
-            .authenticate
-            .issue_refresh(access.local(), proven)
-            .await?
+        && let Some(token) = session(access, proven).await?
     {
-        say("refresh_token", token.expose().as_str().into());
+        say("refresh_token", token);
     }
     Ok(Given::new(body))
 }
 
-/// The refresh token of an exchange, which has nothing else to give.
-async fn session(access: &Access, proven: &Proven) -> Result<Value, Refusal> {
-    let token = access
-        .authenticate
-        .issue_refresh(access.local(), proven)
-        .await?;
-    let full = || Error::Unavailable {
-        what: "the store of sessions",
-        source: "there is no room for more sessions".into(),
-    };
-    Ok(token.ok_or_else(full)?.expose().as_str().into())
+/// A refresh token; none for whoever may do nothing here, since anybody whom a declared issuer knows could fill the store by it.
+async fn session(access: &Access, proven: &Proven) -> Result<Option<Value>, Error> {
+    if access.assignments.any(&proven.principal).is_empty() {
+        return Ok(None);
+    }
+    let issued = (access.authenticate).issue_refresh(access.local(), proven);
+    let token = issued.await?;
+    Ok(token.map(|token| token.expose().as_str().into()))
 }
 
 /// A body with tokens in it.

@@ -5,7 +5,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use super::{BoxError, RefreshStore, WallTime, async_trait};
+use super::{BoxError, RefreshStore, WallTime, Whose, async_trait};
 
 /// Refresh tokens in memory, for tests.
 #[derive(Debug, Default)]
@@ -26,13 +26,13 @@ impl RefreshStore for Memory {
         hash: [u8; 32],
         record: Vec<u8>,
         _expires: WallTime,
-        _of_a_rule: bool,
-    ) -> Result<bool, BoxError> {
+        _whose: Whose,
+    ) -> Result<(), BoxError> {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(hash, record);
-        Ok(true)
+        Ok(())
     }
 
     async fn get(&self, hash: [u8; 32]) -> Result<Option<Vec<u8>>, BoxError> {

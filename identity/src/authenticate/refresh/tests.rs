@@ -15,8 +15,8 @@ async fn a_token_lives_eight_hours_on_its_node_and_ends_when_revoked_or_the_pass
         password: Some(&password),
         ..Holder::new(&principal, "a:1", NOW.plus(LIFE))
     };
-    let token = tokens.issue(holder).await.unwrap().unwrap();
-    let other = tokens.issue(holder).await.unwrap().unwrap();
+    let token = tokens.issue(holder).await.unwrap();
+    let other = tokens.issue(holder).await.unwrap();
     let record = tokens.find(&token, "a:1", NOW).await.unwrap();
     assert_eq!(record.principal, principal);
     assert!(still_bound(&record, &token, &password));
@@ -59,7 +59,7 @@ async fn a_token_shown_again_gives_the_same_session_and_another_one_another() {
     };
     let once = async |keys: &Keys, shown: u8, now| {
         let token = tokens.issue_once(keys, [shown; 32], holder, now).await;
-        token.unwrap().unwrap().expose().clone()
+        token.unwrap().expose().clone()
     };
     let first = once(&keys, 1, NOW).await;
     assert!(RefreshTokens::is_one(&first));
@@ -103,7 +103,7 @@ async fn the_store_holds_neither_token_nor_password() {
         password: Some(&password),
         ..Holder::new(&principal, "a:1", NOW.plus(LIFE))
     };
-    let token = tokens.issue(holder).await.unwrap().unwrap();
+    let token = tokens.issue(holder).await.unwrap();
     let kept = format!("{store:?}");
     let record = store.get(hash(token.expose())).await.unwrap().unwrap();
     let text = String::from_utf8(record).unwrap();

@@ -32,6 +32,8 @@ pub(in crate::http) struct Rig {
     pub(in crate::http) access: Arc<Access>,
     pub(in crate::http) authenticate: Authenticate,
     pub(in crate::http) clock: Clock,
+    /// What is kept of logins.
+    pub(in crate::http) sessions: Arc<Memory>,
     _tasks: Tasks,
 }
 
@@ -43,9 +45,10 @@ pub(in crate::http) fn rig(anonymous: bool) -> Rig {
         Box::pin(async move { Ok(Secret::new(format!("{name}-password"))) })
     });
     let (clock, tasks) = (Clock::manual(1_800_000_000_000), Tasks::new("test"));
+    let sessions = Arc::new(Memory::default());
     let config = Config {
         keys: Arc::new(Keys::generate().unwrap()),
-        refresh: Arc::new(Memory::default()),
+        refresh: Arc::<Memory>::clone(&sessions),
     };
     let authenticate = config.build(resolve, &clock, &tasks).unwrap();
     let access = Arc::new(access(&authenticate, &roles(anonymous), Network::default()));
@@ -53,6 +56,7 @@ pub(in crate::http) fn rig(anonymous: bool) -> Rig {
         access,
         authenticate,
         clock,
+        sessions,
         _tasks: tasks,
     }
 }

@@ -1,7 +1,7 @@
 //! Why there is no token, in both shapes that token clients read: the registry's `errors` and OAuth's `error`.
 //!
-//! Wrong credentials are 401, too many of them 429 with `Retry-After` (here and nowhere else), the rest is about the form of
-//! the request. Nothing of what was sent is repeated.
+//! Wrong credentials are 401, too many of them 429 with `Retry-After` (here and nowhere else), right ones without a role 403, the
+//! rest is about the form of the request. Nothing of what was sent is repeated.
 
 use axum::{body::Body, response::Response};
 use http::{HeaderValue, StatusCode, header};
@@ -20,6 +20,8 @@ pub(super) enum Refusal {
     Network(Box<Refused>),
     /// The credentials are wrong, were so too often, or cannot be checked.
     Error(Error),
+    /// Somebody known, by this name, who has no role here.
+    NoRole(String),
     /// The request makes no sense: what is wrong with it.
     Request(String),
     /// A grant that is not taken: which ones are.
@@ -49,6 +51,14 @@ impl Refusal {
                 unavailable(what, source.as_ref()).into_response()
             }
             Self::Error(error) => of_credentials(&error, login_server),
+            Self::NoRole(who) => said_twice(
+                StatusCode::FORBIDDEN,
+                Code::Denied,
+                "access_denied",
+                &format!(
+                    "{who} has no role on this node, so there is nothing to give a token for: the role repository-reader is missing"
+                ),
+            ),
             Self::Request(said) => invalid(StatusCode::BAD_REQUEST, Code::Unsupported, &said),
             Self::Grant(said) => said_twice(
                 StatusCode::BAD_REQUEST,

@@ -181,6 +181,30 @@ async fn a_workloads_token_is_exchanged_by_either_protocol_or_shown_as_a_passwor
     );
 }
 
+/// A declared issuer knows more people than have roles here: they cost no stored session.
+#[tokio::test]
+async fn who_has_no_role_gets_no_session_and_is_told_so() {
+    let hub = hub();
+    let stranger = peer("192.0.2.9");
+    let token = job("nobody");
+    let answer = exchange(&hub, &stranger, &token).await;
+    assert_eq!(said(&answer), (403, "access_denied"), "{}", answer.body);
+    assert_eq!(answer.body["errors"][0]["code"], "DENIED");
+    let words = answer.body["error_description"].as_str().unwrap();
+    assert!(words.contains("issuer:corp:nobody has no role"), "{words}");
+    // At the token endpoint a missing right is no error: what remains is a token for nothing, and no session.
+    let query = "?offline_token=true&scope=repository:team/a:pull";
+    for headers in [basic("oidc", &token), basic("nobody", "nobody-password")] {
+        let login = get(&hub.rig, query, headers).await;
+        assert_eq!(scope(&login), "");
+        assert!(login.body.get("refresh_token").is_none());
+    }
+    assert_eq!(hub.rig.sessions.count(), 0);
+    let some = refresh_token(&exchange(&hub, &stranger, &job("job")).await);
+    assert!(!some.is_empty());
+    assert_eq!(hub.rig.sessions.count(), 1);
+}
+
 #[tokio::test]
 async fn what_an_exchange_does_not_take_is_refused_by_name() {
     let hub = hub();
