@@ -23,7 +23,7 @@ pub enum Refusal {
     UpstreamRealmRefused,
     /// The identity may not be used by this rule on this node.
     IdentityNotAttached,
-    /// No token of our own can be had.
+    /// No token of our own can be had: whoever gives it is away, or says no.
     IdentityTokenFailed,
     /// The referenced secret cannot be read.
     SecretUnavailable,
@@ -32,6 +32,13 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// The name that a node of ours gives in an error body (`errors[0].detail.refusal`). Anybody may say so: it chooses a word, no right.
+    #[must_use]
+    pub fn said(body: &[u8]) -> Option<Self> {
+        let body: serde_json::Value = serde_json::from_slice(body).ok()?;
+        Self::deserialize(body.pointer("/errors/0/detail/refusal")?).ok()
+    }
+
     /// The name in errors, status and `explain`.
     #[must_use]
     pub fn as_str(self) -> &'static str {

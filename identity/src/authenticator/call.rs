@@ -116,15 +116,25 @@ impl Answer {
 
     /// That it says no: `what` begins the sentence that the service's own words end.
     pub(super) fn refused(&self, inner: &Inner, what: &str, shown: &[&Secret]) -> Error {
-        let mut detail = format!("{what}: {}", self.said(shown));
-        let mut refusal = Refusal::UpstreamUnauthorized;
-        if inner.config.refusal_may_mean_missing {
-            detail.push_str(" (not allowed, or there is no such repository)");
-            refusal = Refusal::UpstreamDenied;
+        if Refusal::said(&self.body) == Some(Refusal::NetworkRefused) {
+            let what = "the upstream does not let this node's address in";
+            return self.refused_as(Refusal::NetworkRefused, what, shown);
         }
+        if inner.config.refusal_may_mean_missing {
+            let mut refused = self.refused_as(Refusal::UpstreamDenied, what, shown);
+            if let Error::Refused { detail, .. } = &mut refused {
+                detail.push_str(" (not allowed, or there is no such repository)");
+            }
+            return refused;
+        }
+        self.refused_as(Refusal::UpstreamUnauthorized, what, shown)
+    }
+
+    /// The same under this name.
+    pub(super) fn refused_as(&self, refusal: Refusal, what: &str, shown: &[&Secret]) -> Error {
         Error::Refused {
             refusal,
-            detail,
+            detail: format!("{what}: {}", self.said(shown)),
             status: Some(self.status.as_u16()),
         }
     }

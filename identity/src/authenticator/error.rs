@@ -58,8 +58,9 @@ impl From<token_source::Error> for Error {
                 retry_after,
                 status: None,
             },
+            // No upstream was asked: it is Entra, or another token service, that says no.
             Source::Refused { .. } => Self::Refused {
-                refusal: Refusal::UpstreamUnauthorized,
+                refusal: Refusal::IdentityTokenFailed,
                 detail,
                 status: None,
             },

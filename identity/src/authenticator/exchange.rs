@@ -1,16 +1,20 @@
 //! An identity's token for registry tokens, at nodes and ACRs: `/oauth2/exchange` once, then `/oauth2/token` for each scope.
 //!
 //! The exchange gives a refresh token, which is kept; whatever scopes wait for it, one exchange is under way. A refresh token that is not
-//! taken any more costs one new exchange, and a proof that is refused one fresh proof of its source, if it has one. The proof goes to the
-//! origin of the realm that passed the realm check, in the body of a POST, and nowhere else. Source: `spec/identity.md` "Calling an
+//! taken any more costs one new exchange, and a proof that is refused one fresh proof of its source, if it has one and if that could help
+//! (`meaning`). The proof goes to the origin of the realm that passed the realm check, in the body of a POST, and nowhere else. Source: `spec/identity.md` "Calling an
 //! upstream", `reference/protocols.md` 1.6, 1.8, 3.1.
+
+mod meaning;
 
 use std::sync::Arc;
 
 use http::{Method, StatusCode};
 use runtime::Secret;
 use url::Url;
+use wire::refusal::Refusal;
 
+use self::meaning::Meaning;
 use super::{
     Error, Inner,
     call::{self, Answer},
@@ -116,7 +120,7 @@ async fn exchange(inner: &Inner, key: Key, proof: Secret) -> Result<Login, Error
     }
 }
 
-/// Shows the proof; the inner error is that the upstream does not take it.
+/// Shows the proof; the inner error is that the upstream does not take it, and may take another.
 async fn offer(inner: &Inner, key: &Key, proof: &Secret) -> Result<Result<Login, Error>, Error> {
     let realm = docker::realm(key)?;
     let service = key.service.clone().unwrap_or_else(|| host(&realm));
@@ -128,8 +132,7 @@ async fn offer(inner: &Inner, key: &Key, proof: &Secret) -> Result<Result<Login,
     let request = call::begin(inner, Method::POST, &at(&realm))?.form(&form);
     let answer = call::ask(inner, request).await?;
     if answer.is_refusal() {
-        let what = "the upstream does not take the token of the rule's identity";
-        return Ok(Err(answer.refused(inner, what, &[proof])));
+        return about(inner, &answer, proof).map(Err);
     }
     if answer.status != StatusCode::OK {
         return Err(answer.away(&[proof]));
@@ -138,6 +141,21 @@ async fn offer(inner: &Inner, key: &Key, proof: &Secret) -> Result<Result<Login,
     inner.tokens.keep_refresh_token(key, refresh.clone());
     let version = key.version;
     Ok(Ok(Login { version, refresh }))
+}
+
+/// What a refusal is about; the outer error is one that no other proof can mend.
+fn about(inner: &Inner, answer: &Answer, proof: &Secret) -> Result<Error, Error> {
+    let shown = [proof];
+    let what = "the upstream does not take the token of the rule's identity";
+    match meaning::of(answer.status.as_u16(), &answer.body) {
+        Meaning::Proof => Ok(answer.refused(inner, what, &shown)),
+        Meaning::Caller(Refusal::UpstreamDenied) => {
+            let what = "the upstream lets the rule's identity do nothing";
+            Err(answer.refused_as(Refusal::UpstreamDenied, what, &shown))
+        }
+        Meaning::Caller(_) => Err(answer.refused(inner, what, &shown)),
+        Meaning::NotOurs => Err(answer.away(&shown)),
+    }
 }
 
 async fn token(inner: &Inner, key: &Key, refresh: &Secret) -> Result<Asked, Error> {

@@ -147,7 +147,7 @@ fn fix(refusal: Refusal, as_whom: &Authentication) -> &'static str {
             "attach the identity to this node with `regmesh identity assign`"
         }
         Refusal::IdentityTokenFailed => {
-            "the source of the identity's token cannot be asked: see whether the control plane, the machine's identity endpoint or the foreign token service is up"
+            "the source of the identity's token cannot be asked, or says no: see whether the control plane, the machine's identity endpoint or the foreign token service is up, and where it says no what it trusts and what it knows of this identity"
         }
         Refusal::NetworkRefused => {
             "let this node's address in: `network.allow` of the upstream node"

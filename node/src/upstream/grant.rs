@@ -109,6 +109,9 @@ fn judge(repository: &RepositoryName, asked: Result<Answer, Error>, hidden: bool
             Some(false),
             "403, the credential is accepted and may not pull this repository",
         ),
+        (Kind::Denied, Refusal::NetworkRefused) => {
+            (Some(false), "403, this node's address is not let in")
+        }
         (Kind::Denied, _) => (Some(false), "not allowed"),
         (Kind::Gone, _) if hidden => (
             None,

@@ -201,12 +201,57 @@ async fn a_refused_proof_is_asked_for_anew_once() {
     assert_eq!(rig.paths().len(), 2);
 }
 
+/// Whoever gives proofs is not asked for another one on account of a refusal that is not about the proof; the words are told.
+#[tokio::test]
+async fn a_refusal_that_no_other_proof_mends_costs_none() {
+    for (status, body) in [
+        (
+            403,
+            r#"{"errors":[{"code":"DENIED","message":"not from there","detail":{"refusal":"NETWORK_REFUSED"}}]}"#,
+        ),
+        (
+            403,
+            r#"{"errors":[{"code":"DENIED","message":"not from there"}]}"#,
+        ),
+        (
+            400,
+            r#"{"errors":[{"code":"UNSUPPORTED","message":"not from there"}],"error":"invalid_target"}"#,
+        ),
+    ] {
+        let rig = Rig::new().await;
+        let (authenticator, source) = rig.as_identity(1);
+        rig.service.then(status, "", body);
+        let got = authenticator
+            .challenged(&rig.at_a_node(), &scopes("a/a"), None)
+            .await;
+        let error = got.unwrap_err();
+        assert!(error.to_string().contains("not from there"), "{error}");
+        assert_eq!(rig.exchanges(), 1, "{body}");
+        assert_eq!(source.refused.load(Ordering::SeqCst), 0, "{body}");
+    }
+}
+
 #[tokio::test]
 async fn each_answer_of_an_exchange_has_its_class() {
-    use Refusal::{UpstreamRateLimited, UpstreamUnauthorized, UpstreamUnavailable};
+    use Refusal::{
+        NetworkRefused, UpstreamDenied, UpstreamRateLimited, UpstreamUnauthorized,
+        UpstreamUnavailable,
+    };
+    let network =
+        r#"{"errors":[{"code":"DENIED","message":"no","detail":{"refusal":"NETWORK_REFUSED"}}]}"#;
+    let denied = r#"{"errors":[{"code":"DENIED","message":"no role"}]}"#;
     for (status, header, body, refused, name) in [
         (400, "", "{}", true, UpstreamUnauthorized),
         (403, "", "{}", true, UpstreamUnauthorized),
+        (403, "", denied, true, UpstreamDenied),
+        (403, "", network, true, NetworkRefused),
+        (
+            400,
+            "",
+            r#"{"error":"invalid_target"}"#,
+            false,
+            UpstreamUnavailable,
+        ),
         (404, "", "", false, UpstreamUnavailable),
         (429, "retry-after: 7", "", false, UpstreamRateLimited),
         (503, "", "", false, UpstreamUnavailable),
@@ -300,6 +345,14 @@ async fn who_may_not_use_the_identity_any_more_does_not_use_its_tokens_either() 
         ),
         "never anonymous: {error}"
     );
+    let refused = token_source::Error::Refused {
+        detail: "Entra answers 401: AADSTS7000215".into(),
+    };
+    *source.away.lock().unwrap() = Some(refused);
+    let error = authenticator.authorize(&app).await.unwrap_err();
+    let (name, _, detail) = refusal(error);
+    assert_eq!(name, Refusal::IdentityTokenFailed, "no upstream was asked");
+    assert!(detail.contains("AADSTS7000215"), "{detail}");
     let gone = token_source::Error::NotAttached {
         detail: "not on this node".into(),
     };

@@ -25,6 +25,8 @@ pub(super) struct Refusing {
     pub(super) failed: Option<String>,
     /// Whether a node refuses it because it was recalled.
     pub(super) recalled: bool,
+    /// Whether a node does not let our address in.
+    pub(super) kept_out: bool,
     /// Whether it says that the token lacks rights.
     pub(super) insufficient_scope: bool,
     /// Whether it came from where a redirect led.
@@ -54,6 +56,7 @@ pub(super) fn error(refusing: &Refusing, profile: &Profile, upstream: &str) -> E
         401 => Error::new(Kind::Denied, Refusal::UpstreamUnauthorized, detail),
         // Nobody lost a right: it is not to be had there any more, and this node learns of the recall by itself.
         403 if refusing.recalled => Error::gone(detail),
+        403 if refusing.kept_out => Error::new(Kind::Denied, Refusal::NetworkRefused, detail),
         403 | 451 => Error::denied(detail),
         404 | 410 => Error::gone(detail),
         429 => Error::rate_limited(refusing.retry_after, detail),
@@ -141,8 +144,8 @@ pub(super) fn unauthorized(error: authenticator::Error) -> Error {
 mod tests {
     use super::*;
     use Refusal::{
-        UpstreamDenied, UpstreamNotFound, UpstreamRateLimited, UpstreamUnauthorized,
-        UpstreamUnavailable,
+        NetworkRefused, UpstreamDenied, UpstreamNotFound, UpstreamRateLimited,
+        UpstreamUnauthorized, UpstreamUnavailable,
     };
 
     fn hub() -> Profile {
@@ -179,6 +182,10 @@ mod tests {
             recalled: true,
             ..of(403)
         };
+        let kept_out = Refusing {
+            kept_out: true,
+            ..of(403)
+        };
         let elsewhere = |status| Refusing {
             elsewhere: true,
             ..of(status)
@@ -189,6 +196,7 @@ mod tests {
             (of(401), &hub(), Kind::Denied, UpstreamDenied),
             (of(403), &plain, Kind::Denied, UpstreamDenied),
             (recalled, &plain, Kind::Gone, UpstreamNotFound),
+            (kept_out, &plain, Kind::Denied, NetworkRefused),
             (of(404), &plain, Kind::Gone, UpstreamNotFound),
             (of(410), &plain, Kind::Gone, UpstreamNotFound),
             (of(429), &plain, away, UpstreamRateLimited),

@@ -66,8 +66,7 @@ async fn judged(remote: &Remote, response: reqwest::Response, found: Reach) -> R
     let blocked = match status {
         403 => {
             let body = body::beginning(remote, response, MAX_REFUSAL).await;
-            let text = String::from_utf8_lossy(&body);
-            let refused = text.contains(Refusal::NetworkRefused.as_str());
+            let refused = Refusal::said(&body) == Some(Refusal::NetworkRefused);
             refused.then(|| Blocked {
                 step: Step::LetIn,
                 why: format!("403 {}", Refusal::NetworkRefused),

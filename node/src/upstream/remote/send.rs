@@ -17,6 +17,7 @@ use wire::{
     challenge::Challenge,
     hops,
     oci_error::{self, Said},
+    refusal::Refusal,
     repository::RepositoryName,
     scope::{Action, Scope},
 };
@@ -266,6 +267,7 @@ impl Remote {
         let body = body::beginning(self, answer.response, oci_error::MAX_BODY).await;
         let refusing = Refusing {
             status,
+            kept_out: Refusal::said(&body) == Some(Refusal::NetworkRefused),
             said: said(&body, shown),
             retry_after: wait,
             failed,
