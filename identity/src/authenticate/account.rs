@@ -18,7 +18,7 @@ use runtime::{Clock, Limit, Secret, Tasks};
 use tokio::time::Instant;
 use wire::{name::AccountName, secret_ref::SecretRef};
 
-use self::hash::{Hash, make_hash};
+use self::hash::{Hash, make_hash, nobody};
 use super::failure::{Failures, Source};
 use crate::{
     error::{BoxError, Error, Refused},
@@ -117,7 +117,7 @@ struct Inner {
     hashing: Limit,
     tasks: Tasks,
     clock: Clock,
-    /// What an unknown account's password is compared with.
+    /// What an unknown account's password is compared with, at the same cost as another's.
     nobody: Arc<Hash>,
 }
 
@@ -164,8 +164,7 @@ impl Passwords {
         let mut secret = [0; 32];
         rand::fill(&mut secret).map_err(|error| crypto(Box::new(error)))?;
         let key = hmac::Key::new(hmac::HMAC_SHA256, &secret);
-        let random = Secret::new(hex::encode(secret));
-        let nobody = Arc::new(make_hash(&random, [0; 32], Vec::new())?);
+        let nobody = Arc::new(nobody()?);
         Ok(Self(Arc::new(Inner {
             resolve,
             keys,

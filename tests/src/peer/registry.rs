@@ -74,6 +74,13 @@ impl DockerRegistry {
         self.dir.path()
     }
 
+    /// Whether it holds the content of `digest` (`sha256:HEX`) whole: a pull-through cache of it stores on after it has answered.
+    pub fn stores(&self, digest: &str) -> bool {
+        let hex = digest.trim_start_matches("sha256:");
+        let blobs = self.data().join("data/docker/registry/v2/blobs/sha256");
+        blobs.join(&hex[..2]).join(hex).join("data").exists()
+    }
+
     /// The access log's lines: `127.0.0.1 - - [time] "GET /v2/… HTTP/1.1" 200 …`.
     pub fn access_log(&self) -> Vec<String> {
         let mut lines = self.process.said();

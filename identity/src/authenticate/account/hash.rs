@@ -43,6 +43,21 @@ pub(super) fn make_hash(password: &Secret, mac: Mac, ties: Vec<String>) -> Resul
     })
 }
 
+/// The hash of nobody's password: random bytes, so that it costs no memory and no time to have one, and as much as any other to
+/// compare with.
+pub(super) fn nobody() -> Result<Hash, Error> {
+    let (mut salt, mut hash) = ([0; 16], [0; 32]);
+    for bytes in [&mut salt[..], &mut hash[..]] {
+        rand::fill(bytes).map_err(|error| crypto(Box::new(error)))?;
+    }
+    Ok(Hash {
+        mac: [0; 32],
+        ties: Vec::new(),
+        salt,
+        hash,
+    })
+}
+
 /// argon2id, version 19, 19 MiB, two passes, one lane.
 fn argon2id(password: &Secret, salt: &[u8]) -> Result<[u8; 32], argon2::Error> {
     let mut out = [0; 32];
