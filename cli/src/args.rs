@@ -219,6 +219,9 @@ pub struct Up {
     /// Address of the control plane's operational listener (default: 127.0.0.1:7081, or any port where that is taken)
     #[arg(long, value_name = "HOST:PORT")]
     pub control_admin: Option<SocketAddr>,
+    /// How long entries of the audit log are kept; a day at least
+    #[arg(long, default_value = "400d", value_parser = retention, value_name = "DURATION")]
+    pub audit_retention: Duration,
     /// Flags of every serving command
     #[command(flatten)]
     pub serve: Serve,
@@ -388,6 +391,13 @@ pub struct Completion {
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     topology::value::duration(text)
         .ok_or_else(|| "a duration is written like 500ms, 30s, 5m, 2h or 7d".to_owned())
+}
+
+pub(crate) fn retention(text: &str) -> Result<Duration, String> {
+    let shortest = control::audit::SHORTEST;
+    let enough = |retention: &Duration| *retention >= shortest;
+    let retention = Some(duration(text)?).filter(enough);
+    retention.ok_or_else(|| "it is a day (1d) at least".to_owned())
 }
 
 fn address(text: &str) -> Result<String, String> {

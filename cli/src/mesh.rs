@@ -27,6 +27,8 @@ pub struct Config {
     pub node_service: Option<SocketAddr>,
     /// Address of the control plane's operational listener; without it the default one, or any where that is taken.
     pub operational: Option<SocketAddr>,
+    /// How long entries of the audit log are kept.
+    pub audit_retention: Duration,
     /// The numbers of every node.
     pub settings: Settings,
 }
@@ -259,7 +261,10 @@ async fn start_control(
             store: None,
             seal_key: None,
             tls: None,
-            settings: config::Settings::default(),
+            settings: config::Settings {
+                audit: config.audit_retention,
+                ..config::Settings::default()
+            },
         };
         let error = match control_plane::start(of_control, clock.clone(), tasks).await {
             Ok(running) => return Ok(running),

@@ -18,7 +18,7 @@ use runtime::{Clock, Limit, Secret, Tasks, file::Real, metric::Registry, tls};
 use wire::api::mesh::MeshStatus;
 
 use crate::{
-    ca,
+    audit, ca,
     config::Config,
     distribute::{self, Distribute},
     enrol::{self, Enrol, Window},
@@ -187,6 +187,7 @@ async fn build(config: Config, clock: Clock, rest: &Tasks) -> Result<Running, Er
         &clock,
         rest,
     );
+    audit::keep(Arc::clone(&state), config.settings.audit, &clock, rest);
     let api = Arc::new(Api {
         publisher: publisher.clone(),
         nodes: Arc::new(asking::Nodes(distribute.clone(), Arc::clone(&enrol))),

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use crate::{ca, distribute, http, issuer};
+use crate::{audit, ca, distribute, http, issuer};
 
 /// Where the API listens unless somebody says otherwise.
 pub const API: &str = "127.0.0.1:7080";
@@ -45,6 +45,8 @@ pub struct Settings {
     pub ca: ca::Config,
     /// Of rule grants.
     pub grants: issuer::Lives,
+    /// How long entries of the audit log are kept; a day at least.
+    pub audit: Duration,
     /// How often the store is asked whether it takes writes.
     pub probe: Duration,
 }
@@ -56,6 +58,7 @@ impl Default for Settings {
             rhythm: distribute::Rhythm::default(),
             ca: ca::Config::default(),
             grants: issuer::Lives::default(),
+            audit: audit::RETENTION,
             probe: Duration::from_secs(10),
         }
     }

@@ -7,6 +7,7 @@
 //! - [`signing_key`], [`issuer`]: keys of the issuer, and tokens for rules by them.
 //! - [`distribute`], [`report`], `history`, [`ask`]: streams of nodes, what they say, what they are asked.
 //! - [`status`], [`explain`], [`doctor`], [`recall`]: what is known of the nodes and what they answer, joined; [`effective`]: who may do what; [`asking`] is the seam to them.
+//! - [`audit`]: how long the audit log is kept.
 //! - [`grpc`]: the node service's rim; `http`: the API's, made of one route table.
 //! - [`app`], [`config`]: the composition root.
 //! - [`fixed`]: a topology of files in one process, without any of that.
@@ -14,6 +15,7 @@
 pub mod app;
 pub mod ask;
 pub mod asking;
+pub mod audit;
 pub mod ca;
 pub mod config;
 pub mod distribute;

@@ -302,6 +302,8 @@ pub trait State: Send + Sync + 'static {
     async fn record(&self, entries: Vec<NewEntry>) -> Result<(), Error>;
     /// Part of the audit log.
     async fn audit(&self, part: Part) -> Result<Vec<audit::Entry>, Error>;
+    /// Forgets the entries of the audit log up to this sequence; how many. Sequences go on as if they were there.
+    async fn sweep_audit(&self, to: u64) -> Result<u64, Error>;
 
     /// Keeps a join token.
     async fn put_join_token(&self, token: JoinToken, audit: NewEntry) -> Result<(), Error>;

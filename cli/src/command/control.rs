@@ -63,6 +63,9 @@ pub struct Control {
     /// A topology to apply at the first start (may be repeated)
     #[arg(long, value_name = "FILE")]
     pub topology: Vec<PathBuf>,
+    /// How long entries of the audit log are kept; a day at least
+    #[arg(long, default_value = "400d", value_parser = crate::args::retention, value_name = "DURATION")]
+    pub audit_retention: Duration,
     /// How long requests may go on after SIGTERM
     #[arg(long, default_value = "10s", value_parser = crate::args::duration, value_name = "DURATION")]
     pub drain_timeout: Duration,
@@ -129,7 +132,10 @@ pub async fn run(args: Control, global: Global) -> anyhow::Result<Exit> {
         store: args.store,
         seal_key: args.seal_key,
         tls: args.tls_cert.zip(args.tls_key),
-        settings: Settings::default(),
+        settings: Settings {
+            audit: args.audit_retention,
+            ..Settings::default()
+        },
     };
     let running = app::start(config, clock, &tasks)
         .await

@@ -50,6 +50,7 @@ pub async fn run(up: args::Up, global: args::Global) -> anyhow::Result<Exit> {
         api: up.api,
         node_service: up.node_service,
         operational: up.control_admin,
+        audit_retention: up.audit_retention,
         settings: settings(&up.serve)?,
     };
     let mut mesh = Mesh::start(config, &files, clock, &tasks).await?;

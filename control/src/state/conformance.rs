@@ -31,6 +31,7 @@ pub async fn run<F: AsyncFn(Clock) -> Arc<dyn State>>(make: &F) {
     generation::a_document_comes_back_as_it_was(state().await.as_ref()).await;
     generation::news_follow_what_was_written(state().await.as_ref()).await;
     list::the_audit_log_is_read_in_parts(state().await.as_ref()).await;
+    list::the_audit_log_is_swept_from_its_beginning(state().await.as_ref()).await;
     list::an_event_is_kept_once(state().await.as_ref()).await;
     list::only_the_newest_events_are_kept(state().await.as_ref()).await;
     list::history_is_by_node_and_forgotten(state().await.as_ref()).await;

@@ -32,6 +32,7 @@ pub struct Memory {
 struct Inner {
     generations: BTreeMap<Generation, Published>,
     audit: Vec<audit::Entry>,
+    last_audit: u64,
     tokens: BTreeMap<String, JoinToken>,
     instances: BTreeMap<String, admit::Known>,
     reported: BTreeMap<String, Reported>,
@@ -76,8 +77,8 @@ impl Inner {
 
     fn record(&mut self, entries: Vec<NewEntry>) {
         for entry in entries {
-            let sequence = self.audit.len() as u64 + 1;
-            self.audit.push(entry.numbered(sequence));
+            self.last_audit += 1;
+            self.audit.push(entry.numbered(self.last_audit));
         }
     }
 }
@@ -138,6 +139,13 @@ impl State for Memory {
             &wanted,
             |e, of| e.target == of,
         ))
+    }
+
+    async fn sweep_audit(&self, to: u64) -> Result<u64, Error> {
+        let mut inner = self.lock();
+        let before = inner.audit.len();
+        inner.audit.retain(|entry| entry.sequence > to);
+        Ok((before - inner.audit.len()) as u64)
     }
 
     async fn put_join_token(&self, token: JoinToken, audit: NewEntry) -> Result<(), Error> {

@@ -173,6 +173,17 @@ impl State for Postgres {
         found.iter().map(|(_, entry)| stored::read(entry)).collect()
     }
 
+    async fn sweep_audit(&self, to: u64) -> Result<u64, Error> {
+        self.within(async {
+            let mut work = self.begin().await?;
+            let sweep = sqlx::query(sql::SWEEP_AUDIT).bind(sql::signed(to));
+            let swept = sweep.execute(&mut *work).await?.rows_affected();
+            self.commit(work, News::default()).await?;
+            Ok(swept)
+        })
+        .await
+    }
+
     async fn put_join_token(&self, token: JoinToken, audit: NewEntry) -> Result<(), Error> {
         let swept = WallTime(self.clock.wall_ms()).minus(KEEP_TOKENS);
         self.within(async {

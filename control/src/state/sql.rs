@@ -33,6 +33,7 @@ pub(super) const AUDIT_UP: &str = "SELECT sequence, entry FROM audit
 pub(super) const AUDIT_DOWN: &str = "SELECT sequence, entry FROM audit
     WHERE sequence > $1 AND sequence < $2 AND (CAST($3 AS TEXT) IS NULL OR target = $3)
     ORDER BY sequence DESC LIMIT $4";
+pub(super) const SWEEP_AUDIT: &str = "DELETE FROM audit WHERE sequence <= $1";
 
 pub(super) const SWEEP_TOKENS: &str = "DELETE FROM join_tokens WHERE expires_at < $1";
 pub(super) const PUT_TOKEN: &str =

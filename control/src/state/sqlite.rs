@@ -199,6 +199,15 @@ impl State for Sqlite {
         found.iter().map(|(_, entry)| stored::read(entry)).collect()
     }
 
+    async fn sweep_audit(&self, to: u64) -> Result<u64, Error> {
+        let to = sql::signed(to);
+        self.write(move |connection| {
+            let swept = write::execute(connection, sql::SWEEP_AUDIT, [to])?;
+            Ok(swept as u64)
+        })
+        .await
+    }
+
     async fn put_join_token(&self, token: JoinToken, audit: NewEntry) -> Result<(), Error> {
         let swept = WallTime(self.clock.wall_ms()).minus(KEEP_TOKENS);
         self.write(move |connection| write::put_token(connection, &token, swept, audit))

@@ -98,6 +98,7 @@ impl Mesh {
             api: anywhere,
             node_service: anywhere,
             operational: anywhere,
+            audit_retention: control::audit::RETENTION,
             settings: settings(),
         };
         std::fs::create_dir(&config.data_dir)?;

@@ -65,6 +65,21 @@ pub(super) async fn the_audit_log_is_read_in_parts(state: &dyn State) {
     }
 }
 
+pub(super) async fn the_audit_log_is_swept_from_its_beginning(state: &dyn State) {
+    let names = ["a", "b", "c"].map(|name| entry(&format!("nodes/{name}")));
+    state.record(names.to_vec()).await.unwrap();
+    let all = || part(Some(0), None, None, 100);
+    let before = state.audit(all()).await.unwrap();
+    assert_eq!(state.sweep_audit(before[0].sequence - 1).await, Ok(0));
+    assert_eq!(state.sweep_audit(before[1].sequence).await, Ok(2));
+    assert_eq!(state.audit(all()).await.unwrap(), before[2..]);
+    assert_eq!(state.sweep_audit(before[2].sequence).await, Ok(1));
+    state.record(vec![entry("nodes/d")]).await.unwrap();
+    let after = state.audit(all()).await.unwrap();
+    assert_eq!(after.len(), 1);
+    assert_eq!(after[0].sequence, before[2].sequence + 1, "numbers go on");
+}
+
 fn happened(node: &str, id: Option<u32>, text: &str) -> event::Entry {
     let event = id.map(|id| {
         serde_json::from_value(serde_json::json!({
