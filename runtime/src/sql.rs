@@ -9,17 +9,21 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use rusqlite::Connection;
 use tokio::sync::{Semaphore, oneshot};
 
+mod again;
 mod error;
 mod open;
+mod pool;
 pub mod postgres;
 mod writer;
 
+use again::Again;
 pub use error::Error;
+use pool::Pool;
 
 /// Beyond this many waiting writes, `write` itself waits.
 const QUEUED_WRITES: usize = 1024;
@@ -50,14 +54,17 @@ impl Config {
     /// A database with more migrations than these is [`Error::Newer`] and is left as it is.
     pub fn open(self) -> Result<Sqlite, Error> {
         let connection = open::writer(&self.path, self.migrations)?;
+        self.over(connection)
+    }
+
+    fn over(self, writer: Connection) -> Result<Sqlite, Error> {
         let first_reader = open::reader(&self.path)?;
-        let writer = writer::Writer::start(connection, QUEUED_WRITES)?;
+        let readers = Arc::new(Pool::new(self.path, self.readers, first_reader));
+        let again = Again::new(&readers, self.migrations);
         Ok(Sqlite(Arc::new(Inner {
-            idle: Mutex::new(vec![first_reader]),
+            writer: writer::Writer::start(writer, again, QUEUED_WRITES)?,
             turns: Arc::new(Semaphore::new(self.readers)),
-            readers: self.readers,
-            path: self.path,
-            writer,
+            readers,
         })))
     }
 }
@@ -68,17 +75,15 @@ pub struct Sqlite(Arc<Inner>);
 
 struct Inner {
     // Dropped in this order: the writer closes last, and so folds the log into the database.
-    idle: Mutex<Vec<Connection>>,
+    readers: Arc<Pool>,
     turns: Arc<Semaphore>,
-    readers: usize,
-    path: PathBuf,
     writer: writer::Writer,
 }
 
 impl Sqlite {
     /// The database's file.
     pub fn path(&self) -> &Path {
-        &self.0.path
+        self.0.readers.path()
     }
 
     /// Runs `query` on the blocking pool with a read-only connection; waits for its turn when all readers are busy.
@@ -94,7 +99,7 @@ impl Sqlite {
         let inner = Arc::clone(&self.0);
         let run = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            inner.query(query)
+            inner.readers.query(query)
         });
         run.await.unwrap_or_else(|error| match error.is_panic() {
             true => Err(Error::Panicked),
@@ -109,7 +114,7 @@ impl Sqlite {
     where
         F: FnOnce(&Connection) -> rusqlite::Result<T>,
     {
-        self.0.query(query)
+        self.0.readers.query(query)
     }
 
     /// Runs `work` on the writer thread and returns once it is committed and flushed.
@@ -144,31 +149,10 @@ impl Sqlite {
     }
 }
 
-impl Inner {
-    /// A panicking query takes its connection with it.
-    fn query<T>(&self, query: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Error> {
-        let idle = self.idle().pop();
-        let connection = match idle {
-            Some(connection) => connection,
-            None => open::reader(&self.path)?,
-        };
-        let answer = query(&connection).map_err(Error::from);
-        let mut idle = self.idle();
-        if idle.len() < self.readers && connection.is_autocommit() {
-            idle.push(connection);
-        }
-        answer
-    }
-
-    fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl fmt::Debug for Sqlite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sqlite")
-            .field("path", &self.0.path)
+            .field("path", &self.path())
             .finish_non_exhaustive()
     }
 }
@@ -347,6 +331,48 @@ mod tests {
         drop(open_in(&dir, ONE).unwrap());
         assert!(open_in(&dir, BROKEN).is_err());
         assert!(open_in(&dir, TWO).is_ok());
+    }
+
+    /// Opened by SQLite while the file could not be written, which it then never tries again.
+    fn opened_read_only(dir: &TempDir) -> Sqlite {
+        drop(open_in(dir, ONE).unwrap());
+        let config = Config::new(dir.path().join("test.db"), ONE);
+        let writer = open::reader(&config.path).unwrap();
+        config.over(writer).unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_was_opened_read_only_writes_as_soon_as_it_can() {
+        let dir = tempfile::tempdir().unwrap();
+        let (sqlite, path) = (opened_read_only(&dir), dir.path().join("test.db"));
+        let moved = dir.path().join("moved.db");
+        // Permissions stop nobody who is root: what cannot be found cannot be written by anybody.
+        std::fs::rename(&path, &moved).unwrap();
+        for _ in 0..2 {
+            let refused = sqlite.write(insert("a", 1)).await;
+            assert!(matches!(refused, Err(Error::ReadOnly(_))), "{refused:?}");
+            assert_eq!(sqlite.read(count).await.unwrap(), 0);
+            assert!(!path.exists(), "none is made");
+        }
+        std::fs::rename(&moved, &path).unwrap();
+        sqlite.write(insert("a", 1)).await.unwrap();
+        sqlite.write(insert("b", 2)).await.unwrap();
+        assert_eq!(sqlite.read_now(count).unwrap(), 2);
+        drop(sqlite);
+        assert!(!dir.path().join("test.db-wal").exists());
+        assert_eq!(open_in(&dir, ONE).unwrap().read_now(count).unwrap(), 2);
+    }
+
+    #[tokio::test]
+    async fn another_file_in_its_place_is_not_written_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let (sqlite, path) = (opened_read_only(&dir), dir.path().join("test.db"));
+        let other = dir.path().join("other.db");
+        std::fs::copy(&path, &other).unwrap();
+        std::fs::rename(&other, &path).unwrap();
+        let before = std::fs::read(&path).unwrap();
+        assert!(sqlite.write(insert("a", 1)).await.is_err());
+        assert_eq!(std::fs::read(&path).unwrap(), before);
     }
 
     #[test]

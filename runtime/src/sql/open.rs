@@ -24,17 +24,33 @@ const CACHED_STATEMENTS: usize = 64;
 
 /// The one connection that writes, on a database that has been brought up to date.
 pub(super) fn writer(path: &Path, migrations: &[&str]) -> Result<Connection, Error> {
-    let mut connection = Connection::open_with_flags(path, flags(true))?;
+    let mut connection =
+        Connection::open_with_flags(path, flags(true) | OpenFlags::SQLITE_OPEN_CREATE)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     let version = known_version(&connection, migrations)?;
+    writing(&connection)?;
+    migrate(&mut connection, version, migrations)?;
+    sync_parent(path)?;
+    Ok(connection)
+}
+
+/// The one connection that writes, opened again: the database is there and up to date, or another one.
+pub(super) fn again(path: &Path, migrations: &[&str]) -> Result<Connection, Error> {
+    let connection = Connection::open_with_flags(path, flags(true))?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    if known_version(&connection, migrations)? != migrations.len() {
+        return Err(Error::Closed);
+    }
+    writing(&connection)?;
+    Ok(connection)
+}
+
+fn writing(connection: &Connection) -> Result<(), Error> {
     connection.pragma_update(None, "journal_mode", "wal")?;
     connection.pragma_update(None, "synchronous", "full")?;
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     connection.pragma_update(None, "journal_size_limit", LOG_BYTES)?;
-    common(&connection, WRITER_CACHE)?;
-    migrate(&mut connection, version, migrations)?;
-    sync_parent(path)?;
-    Ok(connection)
+    common(connection, WRITER_CACHE)
 }
 
 /// A connection that can only read.
@@ -48,7 +64,7 @@ pub(super) fn reader(path: &Path) -> Result<Connection, Error> {
 
 fn flags(write: bool) -> OpenFlags {
     let access = if write {
-        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE
+        OpenFlags::SQLITE_OPEN_READ_WRITE
     } else {
         OpenFlags::SQLITE_OPEN_READ_ONLY
     };

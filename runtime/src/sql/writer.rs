@@ -10,7 +10,7 @@ use std::thread::{self, JoinHandle};
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::Error;
+use super::{Error, again::Again};
 
 /// The most closures in one transaction.
 const BATCH: usize = 256;
@@ -22,11 +22,15 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn start(connection: Connection, queued: usize) -> Result<Self, Error> {
+    pub(super) fn start(
+        connection: Connection,
+        again: Again,
+        queued: usize,
+    ) -> Result<Self, Error> {
         let (queue, jobs) = mpsc::channel(queued);
         let thread = thread::Builder::new()
             .name("sql-writer".to_owned())
-            .spawn(move || run(&connection, jobs))
+            .spawn(move || run(connection, &again, jobs))
             .map_err(|_| Error::Closed)?;
         Ok(Self {
             queue: Some(queue),
@@ -116,10 +120,18 @@ where
     }
 }
 
-fn run(connection: &Connection, mut jobs: mpsc::Receiver<Box<dyn Job>>) {
+fn run(connection: Connection, again: &Again, mut jobs: mpsc::Receiver<Box<dyn Job>>) {
+    let (mut writer, mut refused) = (Ok(connection), false);
     let mut batch = Vec::new();
     while jobs.blocking_recv_many(&mut batch, BATCH) > 0 {
-        let committed = commit(connection, &mut batch);
+        if refused || writer.as_ref().is_ok_and(is_read_only) {
+            writer = again.open(writer);
+        }
+        let committed = match &writer {
+            Ok(connection) => commit(connection, &mut batch),
+            Err(error) => Err(error.clone()),
+        };
+        refused = writer.is_err() || matches!(committed, Err(Error::ReadOnly(_)));
         if let Err(error) = &committed {
             tracing::error!(
                 error = error as &dyn std::error::Error,
@@ -131,6 +143,11 @@ fn run(connection: &Connection, mut jobs: mpsc::Receiver<Box<dyn Job>>) {
             job.finish(committed.clone());
         }
     }
+}
+
+/// Whether SQLite opened the file for reading, because it could not be written then.
+fn is_read_only(connection: &Connection) -> bool {
+    connection.is_readonly(rusqlite::MAIN_DB).unwrap_or(false)
 }
 
 fn commit(connection: &Connection, batch: &mut [Box<dyn Job>]) -> Result<(), Error> {
@@ -164,6 +181,9 @@ fn execute(connection: &Connection, sql: &str) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use super::super::pool::Pool;
     use super::*;
 
     fn rows(connection: &Connection) -> i64 {
@@ -189,11 +209,11 @@ mod tests {
             queue.blocking_send(job(closure, reply)).ok().unwrap();
         }
         drop(queue);
-        run(&connection, jobs);
+        let pool = Pool::new(path.clone(), 1, super::super::open::reader(&path).unwrap());
+        run(connection, &Again::new(&Arc::new(pool), &[]), jobs);
         let seen = answers
             .into_iter()
             .map(|answer| answer.blocking_recv().unwrap().unwrap());
         assert_eq!(seen.collect::<Vec<_>>(), [(1, 0), (2, 0), (3, 0)]);
-        assert!(connection.is_autocommit());
     }
 }
