@@ -51,6 +51,7 @@ mod serve;
 mod sign_in;
 mod status;
 mod stream;
+mod strict;
 mod table;
 #[cfg(test)]
 mod tests;

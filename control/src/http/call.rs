@@ -7,11 +7,12 @@ use std::{collections::BTreeMap, fmt, net::IpAddr, str::FromStr};
 
 use bytes::Bytes;
 use http::{HeaderMap, header};
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use wire::{api::problem::Problem, generation::Generation};
+use wire::{api::problem::Problem, generation::Generation, oci_error::clean};
 
-use super::endpoint::Needs;
+use super::{endpoint::Needs, strict};
 use crate::sign_in::Caller;
 
 /// A request that was let in.
@@ -81,21 +82,28 @@ impl Call {
     }
 
     /// The JSON body.
-    pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+    pub(crate) fn json<T: DeserializeOwned + JsonSchema>(&self) -> Result<T, Problem> {
         let value = self.value()?;
         // serde would take a list for an object, too.
         if !value.is_object() {
             return Err(misfit("the body is not a JSON object"));
+        }
+        if let Some(key) = strict::unknown::<T>(&value) {
+            return Err(misfit(&format!("there is no key '{}' in it", clean(&key))));
         }
         serde_json::from_value(value).map_err(|error| misfit(&error.to_string()))
     }
 
     /// The body as any JSON.
     pub(crate) fn value(&self) -> Result<Value, Problem> {
-        serde_json::from_slice(&self.body).map_err(|error| {
+        let (value, twice) = strict::read(&self.body).map_err(|error| {
             let text = format!("the body is not JSON: {error}");
             Problem::new(400, "malformed-body", text)
-        })
+        })?;
+        match twice {
+            None => Ok(value),
+            Some(key) => Err(misfit(&format!("the key '{}' is there twice", clean(&key)))),
+        }
     }
 
     /// The conditions of the request.
@@ -250,7 +258,7 @@ mod tests {
 
     #[test]
     fn a_list_is_no_object_and_junk_no_json() {
-        #[derive(serde::Deserialize, Debug, Default)]
+        #[derive(serde::Deserialize, JsonSchema, Debug, Default)]
         #[serde(default)]
         struct Body {
             _a: u8,
@@ -263,6 +271,8 @@ mod tests {
         assert!(status("{}").is_ok());
         assert_eq!(status("[]").unwrap_err(), 422);
         assert_eq!(status("{\"_a\": 300}").unwrap_err(), 422);
+        assert_eq!(status("{\"_a\": 3, \"b\": 1}").unwrap_err(), 422);
+        assert_eq!(status("{\"_a\": 3, \"_a\": 3}").unwrap_err(), 422);
         assert_eq!(status("{").unwrap_err(), 400);
         assert_eq!(status("").unwrap_err(), 400);
     }

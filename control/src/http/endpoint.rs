@@ -11,7 +11,7 @@ use http::Method;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use wire::{api::problem::Problem, assignment::Role};
 
-use super::{Api, call::Call};
+use super::{Api, call::Call, strict};
 
 /// The body of most requests, in bytes at most.
 pub(crate) const SMALL: usize = 1 << 20;
@@ -187,8 +187,8 @@ impl Endpoint {
     }
 
     /// A JSON body.
-    pub(crate) fn takes<T: JsonSchema>(self) -> Self {
-        self.takes_as(&["application/json"], SMALL, describe::<T>())
+    pub(crate) fn takes<T: JsonSchema + 'static>(self) -> Self {
+        self.takes_as(&["application/json"], SMALL, Arc::new(strict::closed::<T>))
     }
 
     /// A body of one of several types; the schema is of the first.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use axum::response::Response;
 use http::{HeaderValue, StatusCode, header};
-use schemars::{Schema, SchemaGenerator, json_schema};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde_json::Value;
 use topology::{edit, model::Node};
@@ -31,7 +31,7 @@ use crate::publish::Error;
 const ATTEMPTS: usize = 8;
 
 /// The body of a POST.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct Create {
     /// Its name; role assignments have none.
     name: Option<String>,
@@ -44,11 +44,12 @@ impl Create {
     pub(super) fn describe(_: &mut SchemaGenerator, kind: Kind) -> Schema {
         let spec = openapi::spec(kind);
         if kind == Kind::Access {
-            return json_schema!({"properties": {"spec": spec}, "required": ["spec"]});
+            return json_schema!({"properties": {"spec": spec}, "required": ["spec"], "additionalProperties": false});
         }
         json_schema!({
             "properties": {"name": {"type": "string", "minLength": 1, "maxLength": 255}, "spec": spec},
             "required": ["name", "spec"],
+            "additionalProperties": false,
         })
     }
 }

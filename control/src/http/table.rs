@@ -3,6 +3,8 @@
 //! Router, authorisation, OpenAPI document and the test matrix are made of it, so none of them can know a route that another does not.
 //! To add one, add a row here or in the file of its family and its handler in the file of its family.
 
+use std::sync::Arc;
+
 use http::Method;
 use serde_json::Value;
 use wire::{
@@ -23,7 +25,10 @@ use wire::{
     name::{CredentialName, NodeName, WebhookName},
 };
 
-use super::endpoint::{Endpoint, Needs, TOPOLOGY, describe};
+use super::{
+    endpoint::{Endpoint, Needs, TOPOLOGY},
+    strict,
+};
 
 mod node;
 mod resource;
@@ -163,7 +168,7 @@ fn mesh() -> Vec<Endpoint> {
             topology::plan,
         )
         .query::<bool>("prune", "As for apply; only for a YAML body.")
-        .takes_as(TOPOLOGY_TYPES, TOPOLOGY, describe::<Apply>())
+        .takes_as(TOPOLOGY_TYPES, TOPOLOGY, Arc::new(strict::closed::<Apply>))
         .gives::<Applied>(200, "The changes."),
         Endpoint::new(
             Method::POST,
@@ -177,7 +182,7 @@ fn mesh() -> Vec<Endpoint> {
             "prune",
             "All nodes or more than half of the rules may go; only for a YAML body.",
         )
-        .takes_as(TOPOLOGY_TYPES, TOPOLOGY, describe::<Apply>())
+        .takes_as(TOPOLOGY_TYPES, TOPOLOGY, Arc::new(strict::closed::<Apply>))
         .gives::<Applied>(200, "The changes and the generation.")
         .tagged()
         .conditional(),

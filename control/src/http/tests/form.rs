@@ -23,6 +23,12 @@ async fn a_body_is_of_the_right_type_size_and_shape() {
             r#"{"digest": "sha256:no", "reason": "x"}"#,
             422,
         ),
+        (
+            "application/json",
+            r#"{"reason": "x", "reasons": "y"}"#,
+            422,
+        ),
+        ("application/json", r#"{"reason": "x", "reason": "y"}"#, 422),
     ] {
         let got = send(kind, recalls, body).await;
         assert_eq!(got.status, status, "{kind} {body}: {}", got.body);
