@@ -16,6 +16,7 @@ use serde::Serialize;
 use topology::model::Topology;
 use uuid::Uuid;
 use wire::{
+    generation::Generation,
     name::{MeshName, NodeName, RuleAt, RuleName},
     scope::Action,
     time::WallTime,
@@ -92,6 +93,28 @@ struct Informative<'a> {
     rule: &'a RuleName,
 }
 
+/// What a revocation of keys came to.
+#[derive(Debug)]
+pub struct Revoked {
+    /// Which went and which came.
+    pub keys: signing_key::Revoked,
+    /// The generation that tells it to the nodes; 0 before the first apply.
+    pub generation: Generation,
+}
+
+/// Why keys were not revoked, or not everywhere.
+#[derive(Debug, thiserror::Error)]
+pub enum RevokeError {
+    /// They are as they were.
+    #[error(transparent)]
+    Keys(#[from] signing_key::Error),
+    /// The old ones sign nothing any more, and nodes still believe them.
+    #[error(
+        "the old keys sign nothing any more, but nodes could not be told yet; this is tried again until they are"
+    )]
+    Published(#[from] crate::publish::Error),
+}
+
 impl Issuer {
     /// An issuer over what `publisher` has in force.
     #[must_use]
@@ -122,6 +145,7 @@ impl Issuer {
         let permit = self.minting.acquire().await;
         let (issuer, of, asked) = (self.clone(), node, wanted.len());
         let current = self.publisher.current();
+        self.look_again(&current).await;
         // Signatures for a whole batch take long: not on a thread that serves others.
         let minted = self.tasks.spawn_blocking("mint", move || {
             // Until the work is done, whether or not somebody still waits for it.
@@ -138,6 +162,16 @@ impl Issuer {
         minted
             .await
             .unwrap_or_else(|_| std::iter::repeat_with(ending).take(asked).collect())
+    }
+
+    /// Looks for keys that another control plane made, where nodes do not believe the one that would sign here.
+    async fn look_again(&self, current: &Current) {
+        if self.keys.signs_by(&current.published.desired.grants.keys) {
+            return;
+        }
+        if let Err(error) = self.keys.refresh().await {
+            tracing::warn!(%error, "the issuer's keys cannot be read again; those known stay");
+        }
     }
 
     fn mint_one(
@@ -284,6 +318,16 @@ impl Issuer {
             tracing::warn!(%error, "new keys of the issuer are not published yet; this is tried again");
         }
         Ok(rotated)
+    }
+
+    /// New keys, told to every node at once in the place of all others; they sign at once.
+    ///
+    /// # Errors
+    /// When the store fails. With [`RevokeError::Published`] the old keys are gone and nodes do not know it yet, which `keep` mends.
+    pub async fn revoke(&self, who: &str) -> Result<Revoked, RevokeError> {
+        let keys = self.keys.revoke(who).await?;
+        let generation = self.publisher.publish_keys(who).await?;
+        Ok(Revoked { keys, generation })
     }
 
     /// Makes what is published be what it should be: keys that another control plane rotated, keys whose tokens have ended, a store of

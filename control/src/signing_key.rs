@@ -2,19 +2,21 @@
 //!
 //! Kept sealed in one value of the state, so that several control planes share them; each looks again before it publishes, and now and
 //! then. A rotation adds a key of each kind: published at once, it signs after an overlap, when whoever keeps a copy of the public keys
-//! has a newer one; the key before stays published until no token that it signed can still be shown. Grant keys are told to nodes alone:
-//! they are not in the JWKS, so no foreign verifier takes a grant. Source: `reference/protocols.md` 5.3.
+//! has a newer one; the key before stays published until no token that it signed can still be shown. After a leak that is too long: a
+//! revocation leaves nothing but new keys, which sign at once. Grant keys are told to nodes alone: they are not in the JWKS, so no
+//! foreign verifier takes a grant. Source: `reference/protocols.md` 5.3.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use identity::sign::Keys as GrantKey;
+use identity::{authenticate::grant::LIFE, sign::Keys as GrantKey};
 use runtime::{Clock, Secret, Tasks};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use wire::time::WallTime;
 
 use crate::{
+    issuer::FEDERATION_LIFE,
     seal::{self, Seal},
     state::{self, NewEntry, State},
 };
@@ -32,12 +34,30 @@ const VALUE: &str = "signing-keys";
 /// How often a change is tried again because another control plane was faster.
 const ATTEMPTS: usize = 8;
 
+/// What may differ.
+#[derive(Debug, Clone, Copy)]
+pub struct Config {
+    /// From a rotation until the new keys sign.
+    pub overlap: Duration,
+    /// How long a grant lives: so long is the key that signed it believed.
+    pub grant_life: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            overlap: Duration::from_secs(24 * 3_600),
+            grant_life: LIFE,
+        }
+    }
+}
+
 /// The keys of an issuer.
 pub struct SigningKeys {
     state: Arc<dyn State>,
     seal: Arc<Seal>,
     clock: Clock,
-    overlap: Duration,
+    config: Config,
     tasks: Tasks,
     known: ArcSwap<Known>,
 }
@@ -51,6 +71,17 @@ pub struct Rotated {
     pub grant: String,
     /// The id of the new key of federation tokens.
     pub federation: String,
+}
+
+/// What a revocation came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Revoked {
+    /// The id of the new key of grants.
+    pub grant: String,
+    /// The id of the new key of federation tokens.
+    pub federation: String,
+    /// The ids of all keys that there were.
+    pub revoked: Vec<String>,
 }
 
 /// Why keys cannot be used.
@@ -94,7 +125,7 @@ struct Text {
 }
 
 impl SigningKeys {
-    /// The keys of the issuer; made when there are none. A rotation's new ones sign after `overlap`.
+    /// The keys of the issuer; made when there are none.
     ///
     /// # Errors
     /// When they cannot be read, opened or made.
@@ -102,7 +133,7 @@ impl SigningKeys {
         state: Arc<dyn State>,
         seal: Arc<Seal>,
         clock: Clock,
-        overlap: Duration,
+        config: Config,
         tasks: &Tasks,
     ) -> Result<Self, Error> {
         for _ in 0..ATTEMPTS {
@@ -113,16 +144,13 @@ impl SigningKeys {
                     state,
                     seal,
                     clock,
-                    overlap,
+                    config,
                     tasks: tasks.clone(),
                 });
             }
             let (grant, federation) = new(tasks).await?;
             let now = WallTime(clock.wall_ms());
-            let first = Rings {
-                grant: Ring::first(&grant, now)?,
-                federation: Ring::first(&federation, now)?,
-            };
+            let first = Rings::first(&grant, &federation, now)?;
             let sealed = first.seal(&seal)?;
             state.swap_value(VALUE, None, Some(sealed)).await?;
         }
@@ -150,13 +178,11 @@ impl SigningKeys {
         self.refresh().await?;
         let known = self.known.load_full();
         let now = self.now();
-        if known.rings.grant.is_swept(now) && known.rings.federation.is_swept(now) {
+        let life = self.config.grant_life;
+        if known.rings.is_swept(life, now) {
             return Ok(());
         }
-        let swept = Rings {
-            grant: known.rings.grant.swept(now),
-            federation: known.rings.federation.swept(now),
-        };
+        let swept = known.rings.swept(life, now);
         // Who was faster did the same, or rotated: the next sweep sees it.
         let sealed = swept.seal(&self.seal)?;
         self.swap(&known, sealed, swept).await.map(drop)
@@ -174,10 +200,11 @@ impl SigningKeys {
             if let Some(from) = known.rings.signs_next(now) {
                 return Err(Error::Rotating(from));
             }
-            let from = now.plus(self.overlap);
+            let from = now.plus(self.config.overlap);
+            let kept = known.rings.swept(self.config.grant_life, now);
             let next = Rings {
-                grant: known.rings.grant.rotated(&grant, now, from)?,
-                federation: known.rings.federation.rotated(&federation, now, from)?,
+                grant: kept.grant.with(&grant, from)?,
+                federation: kept.federation.with(&federation, from)?,
             };
             let rotated = Rotated {
                 signs_from: from,
@@ -186,11 +213,46 @@ impl SigningKeys {
             };
             let sealed = next.seal(&self.seal)?;
             if self.swap(&known, sealed, next).await? {
-                self.state.record(vec![entry(now, who, &rotated)]).await?;
+                self.state
+                    .record(vec![rotation(now, who, &rotated)])
+                    .await?;
                 return Ok(rotated);
             }
         }
         Err(Error::Contended)
+    }
+
+    /// Leaves a new key of each kind and no other: they sign at once, and no token that was signed before counts where this is known.
+    /// `who` is for the audit log.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn revoke(&self, who: &str) -> Result<Revoked, Error> {
+        let (grant, federation) = new(&self.tasks).await?;
+        for _ in 0..ATTEMPTS {
+            self.refresh().await?;
+            let (known, now) = (self.known.load_full(), self.now());
+            let next = Rings::first(&grant, &federation, now)?;
+            let revoked = Revoked {
+                grant: next.grant.newest().kid().to_owned(),
+                federation: next.federation.newest().kid().to_owned(),
+                revoked: known.rings.ids(),
+            };
+            let sealed = next.seal(&self.seal)?;
+            if self.swap(&known, sealed, next).await? {
+                let entry = revocation(now, who, &revoked);
+                self.state.record(vec![entry]).await?;
+                return Ok(revoked);
+            }
+        }
+        Err(Error::Contended)
+    }
+
+    /// Whether nodes that believe `believed` know the key that signs grants now.
+    #[must_use]
+    pub fn signs_by<T>(&self, believed: &BTreeMap<String, T>) -> bool {
+        let known = self.known.load();
+        believed.contains_key(known.rings.grant.signing(self.now()).kid())
     }
 
     /// The public keys of grants by id, as slices carry them.
@@ -202,7 +264,7 @@ impl SigningKeys {
 
     /// The public keys of federation tokens (RFC 7517).
     #[must_use]
-    pub fn jwks(&self) -> serde_json::Value {
+    pub fn jwks(&self) -> Value {
         let known = self.known.load();
         let keys: Vec<_> = (known.rings.federation.all())
             .map(FederationKey::jwk)
@@ -268,6 +330,35 @@ impl Known {
 }
 
 impl Rings {
+    fn first(
+        grant: &Secret<Vec<u8>>,
+        federation: &Secret<Vec<u8>>,
+        now: WallTime,
+    ) -> Result<Self, Error> {
+        Ok(Self {
+            grant: Ring::first(grant, now)?,
+            federation: Ring::first(federation, now)?,
+        })
+    }
+
+    fn swept(&self, grant_life: Duration, now: WallTime) -> Self {
+        Self {
+            grant: self.grant.swept(grant_life, now),
+            federation: self.federation.swept(FEDERATION_LIFE, now),
+        }
+    }
+
+    fn is_swept(&self, grant_life: Duration, now: WallTime) -> bool {
+        self.grant.is_swept(grant_life, now) && self.federation.is_swept(FEDERATION_LIFE, now)
+    }
+
+    /// The ids of all keys.
+    fn ids(&self) -> Vec<String> {
+        let grant = self.grant.all().map(GrantKey::kid);
+        let federation = self.federation.all().map(FederationKey::kid);
+        grant.chain(federation).map(str::to_owned).collect()
+    }
+
     fn signs_next(&self, now: WallTime) -> Option<WallTime> {
         let next = [self.grant.signs_next(now), self.federation.signs_next(now)];
         next.into_iter().flatten().max()
@@ -292,18 +383,29 @@ async fn new(tasks: &Tasks) -> Result<(Secret<Vec<u8>>, Secret<Vec<u8>>), Error>
     made.await.unwrap_or(Err(Error::Crypto))
 }
 
-fn entry(at: WallTime, who: &str, rotated: &Rotated) -> NewEntry {
+fn rotation(at: WallTime, who: &str, rotated: &Rotated) -> NewEntry {
+    let after = json!({
+        "grant": rotated.grant,
+        "federation": rotated.federation,
+        "signsFrom": rotated.signs_from.to_string(),
+    });
+    entry(at, who, "rotate", None, after)
+}
+
+fn revocation(at: WallTime, who: &str, revoked: &Revoked) -> NewEntry {
+    let before = json!({ "keys": revoked.revoked });
+    let after = json!({ "grant": revoked.grant, "federation": revoked.federation });
+    entry(at, who, "revoke", Some(before), after)
+}
+
+fn entry(at: WallTime, who: &str, action: &str, before: Option<Value>, after: Value) -> NewEntry {
     NewEntry {
         at,
         who: who.to_owned(),
-        action: "rotate".to_owned(),
+        action: action.to_owned(),
         target: "keys/issuer".to_owned(),
-        before: None,
-        after: Some(json!({
-            "grant": rotated.grant,
-            "federation": rotated.federation,
-            "signsFrom": rotated.signs_from.to_string(),
-        })),
+        before,
+        after: Some(after),
         generation: None,
         refused: None,
     }

@@ -18,7 +18,7 @@ use crate::{
     publish::Publisher,
     seal::Seal,
     sign_in::oidc,
-    signing_key::SigningKeys,
+    signing_key::{self, SigningKeys},
     state::{State, memory::Memory},
 };
 
@@ -89,7 +89,7 @@ impl Control {
             Arc::clone(&state),
             Arc::clone(&seal),
             clock.clone(),
-            Duration::from_secs(86_400),
+            signing_key::Config::default(),
             &tasks,
         );
         let keys = Arc::new(keys.await.unwrap());

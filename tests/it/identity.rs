@@ -4,16 +4,20 @@
 //! strictly (`tests::issuer`, `tests::azure`).
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use control::config::Settings;
-use serde_json::Value;
+use runtime::Tasks;
+use serde_json::{Value, json};
 use tests::client::Reply;
 use tests::eventually::{BOUND, eventually_async};
 use tests::fleet::Builder;
 use tests::{Client, Fleet, Image};
+use tokio::task::JoinHandle;
 
 use crate::PROGRAM;
 
@@ -23,6 +27,7 @@ mod callers;
 mod canaries;
 mod clients;
 mod federated;
+mod keys;
 mod outage;
 mod people;
 mod probing;
@@ -94,6 +99,72 @@ async fn grant(fleet: &Fleet, node: &str, rule: &str) -> String {
         },
     )
     .await
+}
+
+/// Pulls through `prod` by one client after the other, none of which may fail.
+struct Pulls {
+    stop: Arc<AtomicBool>,
+    done: JoinHandle<usize>,
+    _tasks: Tasks,
+}
+
+impl Pulls {
+    fn start(fleet: &Fleet, name: &str, seed: u64) -> Self {
+        let images: Vec<_> = (0..60)
+            .map(|n| fresh(fleet, &format!("{name}-{n}"), seed + n))
+            .collect();
+        let (client, stop) = (fleet.client("prod"), Arc::new(AtomicBool::new(false)));
+        let (tasks, ends) = (Tasks::new("loop"), Arc::clone(&stop));
+        let done = tasks.spawn("pulls", async move {
+            let mut done = 0;
+            // Always something new, so that every pull asks upstream, blobs too.
+            for (repository, image) in images.iter().cycle().take(5_000) {
+                let pulled = client.pull(repository, "1", "amd64").await;
+                let pulled = pulled.unwrap_or_else(|error| panic!("pull {done}: {error:#}"));
+                assert_eq!(pulled.digest, image.digest);
+                done += 1;
+                if ends.load(Ordering::Relaxed) && done > 5 {
+                    break;
+                }
+            }
+            done
+        });
+        Self {
+            stop,
+            done,
+            _tasks: tasks,
+        }
+    }
+
+    /// A last few, and then no more.
+    async fn end(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        assert!(self.done.await.unwrap() > 5);
+    }
+}
+
+/// Waits until a node has what the control plane has.
+async fn known(fleet: &Fleet, node: &str) {
+    let generation = json!(fleet.control_here().publisher().current().generation());
+    eventually_async(BOUND, "the node has it", async || {
+        let status = fleet.own_status(node).await?;
+        match status["generation"] == generation {
+            true => Ok(()),
+            false => Err(status.to_string()),
+        }
+    })
+    .await;
+}
+
+/// Shows a grant at a node's exchange.
+async fn exchange(fleet: &Fleet, node: &str, grant: &str, shown: Option<&str>) -> Reply {
+    let (url, service) = (fleet.url(node) + "/oauth2/exchange", fleet.host(node));
+    let form = [
+        ("grant_type", "access_token"),
+        ("service", service.as_str()),
+        ("access_token", grant),
+    ];
+    post(&fleet.http(shown), &url, &form).await
 }
 
 /// `POST` of a form.

@@ -12,7 +12,7 @@ use crate::{
     config::Config,
     publish::Publisher,
     seal::Seal,
-    signing_key::SigningKeys,
+    signing_key::{self, SigningKeys},
     state::{self, State},
 };
 
@@ -41,9 +41,12 @@ pub(super) async fn open(
     let path = config.seal_key.as_deref().unwrap_or(&own);
     let seal = Arc::new(Seal::open(&Real, path)?);
     let session = session(&**state, &seal).await?;
-    let overlap = config.settings.ca.overlap;
+    let kept = signing_key::Config {
+        overlap: config.settings.ca.overlap,
+        grant_life: config.settings.grants.grant,
+    };
     let (stored, sealed) = (Arc::clone(state), Arc::clone(&seal));
-    let signing = SigningKeys::open(stored, sealed, clock.clone(), overlap, tasks).await?;
+    let signing = SigningKeys::open(stored, sealed, clock.clone(), kept, tasks).await?;
     let (stored, sealed) = (Arc::clone(state), Arc::clone(&seal));
     let ca = Ca::open(stored, sealed, clock.clone(), config.settings.ca).await?;
     Ok(Keys {

@@ -9,12 +9,13 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use wire::{
     api::{mesh::Published, problem::Problem},
+    generation::Generation,
     schema,
     time::{WallTime, rfc3339},
 };
 
 use super::{Api, call::Call, json};
-use crate::{ca, signing_key};
+use crate::{ca, issuer, signing_key};
 
 /// New keys.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -30,6 +31,20 @@ pub(super) struct Rotated {
     /// The id of the new key of federation tokens; left out where the last one does not sign yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     federation_key: Option<String>,
+}
+
+/// The issuer's keys after a revocation.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Revoked {
+    /// What tells it to the nodes.
+    generation: Generation,
+    /// The id of the one key of rule grants.
+    grant_key: String,
+    /// The id of the one key of federation tokens.
+    federation_key: String,
+    /// The ids of the keys that nobody is to believe any more.
+    revoked: Vec<String>,
 }
 
 /// Of certificates as text.
@@ -64,6 +79,18 @@ pub(super) async fn rotate(api: Arc<Api>, call: Call) -> Result<Response, Proble
         (_, Err(error)) => return Err(error.into()),
     };
     Ok(json(200, &rotated))
+}
+
+/// `POST /api/v1/keys:revoke`: the issuer's keys. Not the CA, without which no node could be told of another.
+pub(super) async fn revoke(api: Arc<Api>, call: Call) -> Result<Response, Problem> {
+    let issuer::Revoked { keys, generation } = api.issuer.revoke(&call.caller.who).await?;
+    let revoked = Revoked {
+        generation,
+        grant_key: keys.grant,
+        federation_key: keys.federation,
+        revoked: keys.revoked,
+    };
+    Ok(json(200, &revoked))
 }
 
 /// `POST /api/v1/recover`

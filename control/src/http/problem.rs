@@ -14,7 +14,9 @@ use topology::problem::{Problem as Found, Severity};
 use wire::api::problem::{DocumentProblem, Problem};
 
 use crate::{
-    ask, ca, enrol, publish,
+    ask, ca, enrol,
+    issuer::RevokeError,
+    publish,
     sign_in::{self, device, oidc},
     signing_key, state,
 };
@@ -169,6 +171,21 @@ impl From<signing_key::Error> for Problem {
                 );
                 let text = "the issuer's keys cannot be used; the log says why";
                 Self::new(500, "internal", text)
+            }
+        }
+    }
+}
+
+impl From<RevokeError> for Problem {
+    fn from(error: RevokeError) -> Self {
+        match error {
+            RevokeError::Keys(error) => error.into(),
+            RevokeError::Published(ref why) => {
+                tracing::error!(
+                    error = why as &dyn std::error::Error,
+                    "revoked keys are not published yet"
+                );
+                Self::new(503, "store-unavailable", error.to_string())
             }
         }
     }

@@ -237,6 +237,14 @@ fn mesh() -> Vec<Endpoint> {
             keys::rotate,
         )
         .gives::<keys::Rotated>(200, "When they begin to sign."),
+        Endpoint::new(
+            Method::POST,
+            "/api/v1/keys:revoke",
+            CHANGE,
+            "After a leak: drop all keys of the issuer, and make new ones that sign at once",
+            keys::revoke,
+        )
+        .gives::<keys::Revoked>(200, "The keys that there are now, and those that were dropped."),
     ]
 }
 

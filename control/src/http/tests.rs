@@ -21,7 +21,7 @@ use crate::{
     ca, publish,
     seal::Seal,
     sign_in::{device::Kept, oidc},
-    signing_key::SigningKeys,
+    signing_key::{self, SigningKeys},
     state::memory::Memory,
 };
 
@@ -121,9 +121,9 @@ pub(super) async fn empty() -> Rig {
     let (clock, tasks) = (Clock::manual(1_700_000_000_000), Tasks::new("test"));
     let state: Arc<dyn State> = Arc::new(Memory::new(clock.clone()));
     let seal = Arc::new(Seal::generate().unwrap());
-    let day = Duration::from_secs(86_400);
     let (stored, sealed) = (Arc::clone(&state), Arc::clone(&seal));
-    let keys = SigningKeys::open(stored, sealed, clock.clone(), day, &tasks);
+    let kept = signing_key::Config::default();
+    let keys = SigningKeys::open(stored, sealed, clock.clone(), kept, &tasks);
     let keys = Arc::new(keys.await.unwrap());
     let (stored, signing) = (Arc::clone(&state), Arc::clone(&keys));
     let publisher = Publisher::issuing(stored, signing, clock.clone(), &tasks);

@@ -3,10 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use identity::{
-    authenticate::{access_token::LEEWAY, grant},
-    sign::Keys as GrantKey,
-};
+use identity::{authenticate::access_token::LEEWAY, sign::Keys as GrantKey};
 use runtime::Secret;
 use serde::{Deserialize, Serialize};
 use wire::time::WallTime;
@@ -15,24 +12,17 @@ use super::{Error, rsa::FederationKey};
 
 /// A private key that signs one kind of token.
 pub(super) trait Key: Sized {
-    /// The longest that one of its tokens counts.
-    const LONGEST: Duration;
-
     /// Reads it from PKCS #8.
     fn read(secret: &Secret<Vec<u8>>) -> Result<Self, Error>;
 }
 
 impl Key for GrantKey {
-    const LONGEST: Duration = grant::LONGEST_LIFE;
-
     fn read(secret: &Secret<Vec<u8>>) -> Result<Self, Error> {
         Self::of(std::slice::from_ref(secret)).map_err(|_| Error::Damaged)
     }
 }
 
 impl Key for FederationKey {
-    const LONGEST: Duration = crate::issuer::FEDERATION_LIFE;
-
     fn read(secret: &Secret<Vec<u8>>) -> Result<Self, Error> {
         Self::of(secret)
     }
@@ -61,34 +51,29 @@ impl<K: Key> Ring<K> {
         Ok(Self(vec![Member::of(secret.clone(), now)?]))
     }
 
-    /// With a new key that signs at `from`, and without those that nothing needs any more.
-    pub(super) fn rotated(
-        &self,
-        secret: &Secret<Vec<u8>>,
-        now: WallTime,
-        from: WallTime,
-    ) -> Result<Self, Error> {
-        let mut next = self.swept(now);
-        next.0.push(Member::of(secret.clone(), from)?);
-        Ok(next)
+    /// With another key, which signs at `from`.
+    pub(super) fn with(mut self, secret: &Secret<Vec<u8>>, from: WallTime) -> Result<Self, Error> {
+        self.0.push(Member::of(secret.clone(), from)?);
+        Ok(self)
     }
 
-    /// Without those that nothing needs any more.
-    pub(super) fn swept(&self, now: WallTime) -> Self {
-        let kept = self.0.iter().skip(self.ended(now));
+    /// Without those that no token needs any more, where tokens live for `life`.
+    pub(super) fn swept(&self, life: Duration, now: WallTime) -> Self {
+        let kept = self.0.iter().skip(self.ended(life, now));
         Self(kept.map(Member::again).collect())
     }
 
-    /// Whether nothing is there that nothing needs any more.
-    pub(super) fn is_swept(&self, now: WallTime) -> bool {
-        self.ended(now) == 0
+    /// Whether nothing is there that no token needs any more.
+    pub(super) fn is_swept(&self, life: Duration, now: WallTime) -> bool {
+        self.ended(life, now) == 0
     }
 
-    /// How many, the oldest first, no token needs any more.
-    fn ended(&self, now: WallTime) -> usize {
+    /// How many, the oldest first, no token needs any more. The leeway is for control planes whose clock is behind: they sign by the
+    /// old one for longer.
+    fn ended(&self, life: Duration, now: WallTime) -> usize {
         let replaced = self.0.iter().skip(1).map(|next| next.signs_from);
         replaced
-            .take_while(|at| at.plus(K::LONGEST + LEEWAY * 5) <= now)
+            .take_while(|at| at.plus(life + LEEWAY * 5) <= now)
             .count()
     }
 

@@ -30,7 +30,8 @@ impl Rig {
 
     async fn with(&self, seal: &Arc<Seal>) -> Result<SigningKeys, Error> {
         let (state, clock) = (Arc::clone(&self.state), self.clock.clone());
-        SigningKeys::open(state, Arc::clone(seal), clock, DAY, &self.tasks).await
+        let config = Config::default();
+        SigningKeys::open(state, Arc::clone(seal), clock, config, &self.tasks).await
     }
 }
 
@@ -38,8 +39,7 @@ fn signer(keys: &SigningKeys) -> (String, String) {
     let header = |token: Secret| {
         use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as URL};
         let header = token.expose().split('.').next().unwrap().to_owned();
-        let header: serde_json::Value =
-            serde_json::from_slice(&URL.decode(header).unwrap()).unwrap();
+        let header: Value = serde_json::from_slice(&URL.decode(header).unwrap()).unwrap();
         header["kid"].as_str().unwrap().to_owned()
     };
     let grant = keys
@@ -101,12 +101,12 @@ async fn a_new_key_is_published_at_once_signs_after_the_overlap_and_the_old_one_
         assert_eq!(signer(keys), new);
         assert!(published(keys).0.contains(&old.0), "its tokens live");
     }
-    // Federation tokens live for minutes, grants for days.
+    // Federation tokens live for minutes, grants for a day.
     rig.clock.advance(DAY);
     keys.sweep().await.unwrap();
     assert_eq!(published(&keys).1, std::slice::from_ref(&new.1));
     assert_eq!(published(&keys).0.len(), 2);
-    rig.clock.advance(DAY * 7);
+    rig.clock.advance(DAY / 24);
     keys.sweep().await.unwrap();
     assert_eq!(published(&keys), (vec![new.0], vec![new.1]));
     elsewhere.refresh().await.unwrap();
@@ -120,4 +120,40 @@ async fn nothing_is_signed_by_a_key_that_nodes_do_not_know() {
     let keys = rig.open().await;
     let strange = BTreeMap::from([("other".to_owned(), ())]);
     assert!(keys.grant("t", &json!({}), &strange).unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_revocation_leaves_nothing_but_new_keys_which_sign_at_once() {
+    let rig = Rig::new();
+    let (keys, elsewhere) = (rig.open().await, rig.open().await);
+    let old = signer(&keys);
+    // Also those of a rotation whose keys do not sign yet.
+    let next = keys.rotate("admin-token").await.unwrap();
+    let revoked = keys.revoke("admin-token").await.unwrap();
+    let new = (revoked.grant, revoked.federation);
+    let mut all = vec![old.0.clone(), old.1, next.grant, next.federation];
+    let mut gone = revoked.revoked;
+    all.sort();
+    gone.sort();
+    assert_eq!(gone, all);
+    elsewhere.refresh().await.unwrap();
+    for keys in [&keys, &elsewhere] {
+        assert_eq!(signer(keys), new);
+        assert_eq!(published(keys), (vec![new.0.clone()], vec![new.1.clone()]));
+        assert!(!keys.signs_by(&BTreeMap::from([(old.0.clone(), ())])));
+        assert!(keys.signs_by(&BTreeMap::from([(new.0.clone(), ())])));
+    }
+    assert!(
+        keys.rotate("admin-token").await.is_ok(),
+        "none is under way"
+    );
+    let part = state::Part {
+        after: Some(0),
+        limit: 10,
+        ..state::Part::default()
+    };
+    let audit = rig.state.audit(part).await.unwrap();
+    let said = audit.iter().find(|entry| entry.action == "revoke").unwrap();
+    assert_eq!(said.target, "keys/issuer");
+    assert_eq!(said.after.as_ref().unwrap()["grant"], new.0);
 }

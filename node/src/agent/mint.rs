@@ -138,6 +138,12 @@ impl Minter {
             if state.held.len() != before {
                 self.0.unwritten.store(true, Ordering::Relaxed);
             }
+            let now = self.now();
+            for held in state.held.values_mut() {
+                if grants::is_revoked(held, &needed) {
+                    held.replace_at(now);
+                }
+            }
             // What was refused before may be given now.
             state.again.clear();
             state.refused.clear();

@@ -4,18 +4,7 @@ use serde_json::json;
 use tests::client::Reply;
 use tests::{Fleet, Thief, jwt};
 
-use super::{basic, fleet, fresh, grant, post};
-
-/// Shows a grant at a node's exchange.
-async fn exchange(fleet: &Fleet, node: &str, grant: &str, shown: Option<&str>) -> Reply {
-    let (url, service) = (fleet.url(node) + "/oauth2/exchange", fleet.host(node));
-    let form = [
-        ("grant_type", "access_token"),
-        ("service", service.as_str()),
-        ("access_token", grant),
-    ];
-    post(&fleet.http(shown), &url, &form).await
-}
+use super::{basic, exchange, fleet, fresh, grant, post};
 
 /// What a refresh token becomes at a node.
 async fn token(

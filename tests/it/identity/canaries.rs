@@ -87,7 +87,7 @@ async fn no_token_is_anywhere_but_where_it_is_kept_or_shown() {
     );
     answers += &fleet.regmesh(&["doctor", "-o", "json"]).await.out;
     answers += &fleet.regmesh(&["status", "-o", "json"]).await.out;
-    answers += &fleet.regmesh(&["audit", "-o", "json"]).await.out;
+    answers += &fleet.regmesh(&["audit", "list", "-o", "json"]).await.out;
     assert_absent("answers", &answers, &parts);
     for node in ["dev", "prod"] {
         assert_absent("the log", fleet.said(node).join("\n"), &parts);

@@ -1,15 +1,11 @@
 //! Three tiers over TLS, each rule as its own managed identity, no password anywhere; rights taken and given back; identities swapped.
 
 use std::os::unix::fs::PermissionsExt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use runtime::Tasks;
-use serde_json::json;
-use tests::eventually::{BOUND, eventually, eventually_async};
+use tests::eventually::eventually;
 use tests::fleet::reader;
 
-use super::{explain, fleet, fresh, until};
+use super::{Pulls, explain, fleet, fresh, known, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cold_pull_through_three_tiers_needs_no_password_and_the_hub_tells_who_read() {
@@ -121,43 +117,13 @@ async fn the_identity_of_a_rule_is_swapped_in_a_pull_loop_that_loses_no_pull() {
         .set("identities", "other", "{kind: managed, on: [prod]}");
     fleet.topology.allow(&reader("other", "dev"));
     fleet.apply().await.well();
-    let (client, stop) = (
-        Arc::new(fleet.client("prod")),
-        Arc::new(AtomicBool::new(false)),
-    );
-    let images: Vec<_> = (0..60)
-        .map(|n| fresh(&fleet, &format!("swap-{n}"), 100 + n))
-        .collect();
-    let (tasks, ends) = (Tasks::new("loop"), Arc::clone(&stop));
-    let pulls = tasks.spawn("pulls", async move {
-        let mut done = 0;
-        // Always something new, so that every pull asks upstream, blobs too.
-        for (repository, image) in images.iter().cycle().take(2_000) {
-            let pulled = client.pull(repository, "1", "amd64").await;
-            let pulled = pulled.unwrap_or_else(|error| panic!("pull {done}: {error:#}"));
-            assert_eq!(pulled.digest, image.digest);
-            done += 1;
-            if ends.load(Ordering::Relaxed) && done > 5 {
-                return done;
-            }
-        }
-        done
-    });
+    let pulls = Pulls::start(&fleet, "swap", 100);
     for identity in ["other", "prod", "other"] {
         let update = ["cache", "update", "-n", "prod-up", "--identity", identity];
         fleet.regmesh(&update).await.well();
-        let generation = json!(fleet.control_here().publisher().current().generation());
-        eventually_async(BOUND, "the node has it", async || {
-            let status = fleet.own_status("prod").await?;
-            match status["generation"] == generation {
-                true => Ok(()),
-                false => Err(status.to_string()),
-            }
-        })
-        .await;
+        known(&fleet, "prod").await;
     }
-    stop.store(true, Ordering::Relaxed);
-    assert!(pulls.await.unwrap() > 5);
+    pulls.end().await;
     // And what asked last, asked as the last one.
     eventually("dev was asked as `other`", || {
         let said = fleet.said("dev");

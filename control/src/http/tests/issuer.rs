@@ -72,6 +72,30 @@ async fn a_rotation_is_of_all_keys_and_reaches_every_node_as_a_generation() {
 }
 
 #[tokio::test]
+async fn a_revocation_leaves_no_older_key_of_the_issuer_and_the_ca_as_it_was() {
+    let rig = rig().await;
+    let old = rig.send(Method::GET, "/keys", &[], "").await.body;
+    let pin = rig.api.ca.pin();
+    let revoked = rig
+        .ask(Method::POST, "/api/v1/keys:revoke", json!({}))
+        .await;
+    assert_eq!(revoked.status, 200, "{}", revoked.body);
+    assert_eq!(revoked.body["generation"], 2);
+    let gone = revoked.body["revoked"].as_array().unwrap();
+    assert!(gone.contains(&json!(kids(&old)[0])) && gone.len() == 2);
+    let jwks = rig.send(Method::GET, "/keys", &[], "").await.body;
+    assert_eq!(
+        kids(&jwks),
+        [revoked.body["federationKey"].as_str().unwrap()]
+    );
+    let current = rig.api.publisher.current();
+    let believed = &current.published.desired.grants.keys;
+    let believed: Vec<_> = believed.keys().map(String::as_str).collect();
+    assert_eq!(believed, [revoked.body["grantKey"].as_str().unwrap()]);
+    assert_eq!(rig.api.ca.pin(), pin);
+}
+
+#[tokio::test]
 async fn a_rotation_that_broke_off_after_the_ca_is_completed_by_the_next() {
     let rig = rig().await;
     rig.api.ca.rotate("admin-token").await.unwrap();

@@ -4,7 +4,10 @@
 //! is dropped; the upstream verifies. The file has mode 0600 and is written whole. One that cannot be read is set aside and said: the
 //! grants come again with the control plane. Source: `spec/identity.md` "The rule grant".
 
-use std::{collections::HashMap, io};
+use std::{
+    collections::{BTreeSet, HashMap},
+    io,
+};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use identity::mint::{Audience, Error, Minted, Wanted};
@@ -31,6 +34,8 @@ const ASIDE: &str = "grants.damaged.json";
 pub(super) struct Needed {
     /// With the repositories that each is for.
     grants: HashMap<Wanted, String>,
+    /// The keys that are believed; nothing before there is an issuer.
+    keys: BTreeSet<String>,
 }
 
 /// A grant in hand.
@@ -58,6 +63,13 @@ impl Held {
         let due = now.plus(until.mul_f64(0.85 + 0.1 * random.clamp(0.0, 1.0)));
         Self { minted, due }
     }
+
+    /// Another one is to take its place, and is not asked for later than this. Until it is here this one is shown: its upstream may not
+    /// know yet what makes it wrong, and then knows nothing of the next one either.
+    pub(super) fn replace_at(&mut self, now: WallTime) {
+        self.due = self.due.min(now);
+        self.minted.refresh = self.minted.refresh.min(now);
+    }
 }
 
 /// What the rules of this node need: those in force that call a node as a managed identity.
@@ -80,9 +92,19 @@ pub(super) fn needed(slice: &Slice) -> Needed {
         let repositories = rule.source.repositories.to_string();
         (identity.kind == IdentityKind::Managed).then_some((wanted, repositories))
     });
+    let believed = topology.slice.as_ref().and_then(|of| of.grants.as_ref());
     Needed {
         grants: grants.collect(),
+        keys: believed
+            .map(|grants| grants.keys.keys().cloned().collect())
+            .unwrap_or_default(),
     }
+}
+
+/// Whether the key that signed a grant in hand is not published any more: its upstream believes it no longer, or soon.
+pub(super) fn is_revoked(held: &Held, needed: &Needed) -> bool {
+    let kid = kid(held.minted.token.expose());
+    kid.is_some_and(|kid| !needed.keys.is_empty() && !needed.keys.contains(&kid))
 }
 
 /// Whether a grant in hand is one that the slice needs, as far as it can be told here. What was withdrawn is told to the upstream alone:
@@ -95,6 +117,17 @@ pub(super) fn is_right(wanted: &Wanted, held: &Held, needed: &Needed) -> bool {
         return true;
     };
     said.regmesh.repositories == [repositories.as_str()]
+}
+
+#[derive(Deserialize)]
+struct Header {
+    kid: String,
+}
+
+fn kid(grant: &str) -> Option<String> {
+    let header = URL_SAFE_NO_PAD.decode(grant.split('.').next()?).ok()?;
+    let header: Header = serde_json::from_slice(&header).ok()?;
+    Some(header.kid)
 }
 
 #[derive(Deserialize)]
@@ -255,6 +288,7 @@ mod tests {
         let own = wanted("golden", "reader", "hub");
         let needed = Needed {
             grants: [(own.clone(), "team/*".to_owned())].into(),
+            keys: BTreeSet::new(),
         };
         let made = || held(grant("team/*"));
         for (of, held, expected) in [
@@ -266,6 +300,30 @@ mod tests {
             (&wanted("golden", "reader", "dev"), made(), false),
         ] {
             assert_eq!(is_right(of, &held, &needed), expected, "{of:?}");
+        }
+    }
+
+    #[test]
+    fn a_grant_whose_key_is_published_no_more_is_known_by_its_header() {
+        let signed = |header: &str| held(format!("{}.e30.c2ln", URL_SAFE_NO_PAD.encode(header)));
+        let ours = r#"{"alg":"ES256","kid":"a","typ":"regmesh-grant+jwt"}"#;
+        for (header, published, expected) in [
+            (ours, &["a"][..], false),
+            (ours, &["a", "b"], false),
+            (ours, &["b"], true),
+            (ours, &[], false),
+            (r#"{"alg":"ES256"}"#, &["b"], false),
+            ("no header", &["b"], false),
+        ] {
+            let needed = Needed {
+                keys: published.iter().map(|kid| (*kid).to_owned()).collect(),
+                ..Needed::default()
+            };
+            assert_eq!(
+                is_revoked(&signed(header), &needed),
+                expected,
+                "{header} {published:?}"
+            );
         }
     }
 

@@ -10,6 +10,11 @@ use super::*;
 
 /// A slice whose rules, each to the target of its name, ask node `hub` as `reader`.
 fn as_reader(rules: &[String]) -> String {
+    believing(rules, &[])
+}
+
+/// The same with these keys of grants, none for no issuer.
+fn believing(rules: &[String], keys: &[&str]) -> String {
     let rules = rules.iter().map(|name| {
         format!("  {name}: {{on: prod, source: 'node://hub/team/{name}', target: {name}, identity: reader}}\n")
     });
@@ -18,8 +23,19 @@ fn as_reader(rules: &[String]) -> String {
         "version: 1\nmesh: acme\nnodes:\n  hub: {{endpoint: 'http://127.0.0.1:5998'}}\n  prod: {{endpoint: 'http://127.0.0.1:5999'}}\nidentities:\n  reader: {{kind: managed, on: prod}}\naccess:\n  - {{on: hub, repositories: [team/*], allow: repository-reader, to: 'identity:reader'}}\nrules:\n{rules}"
     );
     let loaded = topology::load(&[("t.yaml".to_owned(), text)]).unwrap();
-    let slice = topology::slice::slice(&loaded.topology, &"prod".parse().unwrap()).unwrap();
-    slice.to_yaml().unwrap()
+    let keys = keys.iter().map(|kid| ((*kid).to_owned(), "BA".to_owned()));
+    let grants = topology::model::Grants {
+        issuer: "https://c.example".to_owned(),
+        keys: keys.collect(),
+        ..Default::default()
+    };
+    let beside = topology::slice::Beside {
+        grants: Some(grants).filter(|grants| !grants.keys.is_empty()),
+        ..Default::default()
+    };
+    let prod = "prod".parse().unwrap();
+    let slice = topology::slice::slice_with(&loaded.topology, &prod, &beside);
+    slice.unwrap().to_yaml().unwrap()
 }
 
 fn names(names: &[&str]) -> Vec<String> {
@@ -238,6 +254,46 @@ async fn another_grant_is_had_for_one_that_was_refused_and_a_failed_call_costs_n
     let third = mint.mint_anew(&wanted("a"), &first).await.unwrap();
     assert_eq!(third.token.expose(), second.token.expose());
     assert_eq!(calls(&control).len(), calls_so_far, "there is another one");
+}
+
+#[tokio::test]
+async fn a_grant_whose_key_is_published_no_more_is_replaced_ahead_and_shown_until_then() {
+    use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as URL};
+    let machine = machine();
+    let mut control = Control::start(&machine.clock).await;
+    let signed = |kid: &str| format!("{}.e30.c2ln", URL.encode(format!("{{\"kid\":\"{kid}\"}}")));
+    let gives = |control: &Control, kid: &str| {
+        let token = Outcome::Token(wire::node_service::MintedToken {
+            token: signed(kid),
+            expires_ms: machine.clock.wall_ms() + 86_400_000,
+            refresh_ms: machine.clock.wall_ms() + 3_600_000,
+        });
+        control.script(|script| drop(script.tokens.insert("a".to_owned(), token)));
+    };
+    gives(&control, "old");
+    let rules = names(&["a"]);
+    let (agent, mut stream) = machine.reading(&mut control, &rules).await;
+    eventually("the first", async || in_hand(&agent, "a").is_some()).await;
+    let both = believing(&rules, &["new", "old"]);
+    stream.slice(2, &control.sign(2, &both)).await;
+    assert_eq!(stream.outcome(2).await, Ok(2));
+
+    control.script(|script| script.no_tokens = true);
+    let new = believing(&rules, &["new"]);
+    stream.slice(3, &control.sign(3, &new)).await;
+    assert_eq!(stream.outcome(3).await, Ok(3));
+    eventually("another is asked for", async || calls(&control).len() == 2).await;
+    // Whoever it is for may not know yet that it is worth nothing.
+    let shown = agent.shared.mint.mint(&wanted("a")).await.unwrap();
+    assert_eq!(*shown.token.expose(), signed("old"));
+    gives(&control, "new");
+    control.script(|script| script.no_tokens = false);
+    stream.slice(4, &control.sign(4, &new)).await;
+    assert_eq!(stream.outcome(4).await, Ok(4));
+    eventually("the next", async || {
+        in_hand(&agent, "a") == Some(signed("new"))
+    })
+    .await;
 }
 
 #[tokio::test]
