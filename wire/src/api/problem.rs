@@ -68,6 +68,7 @@ impl Problem {
     }
 }
 
+/// The phrase of RFC 9110 for a status that the API answers with; of any other its class, so that no refusal reads as a fault of ours.
 fn http_title(status: u16) -> &'static str {
     match status {
         400 => "Bad Request",
@@ -78,15 +79,21 @@ fn http_title(status: u16) -> &'static str {
         406 => "Not Acceptable",
         408 => "Request Timeout",
         409 => "Conflict",
+        410 => "Gone",
         412 => "Precondition Failed",
         413 => "Content Too Large",
+        414 => "URI Too Long",
         415 => "Unsupported Media Type",
         422 => "Unprocessable Content",
         428 => "Precondition Required",
         429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        501 => "Not Implemented",
         502 => "Bad Gateway",
         503 => "Service Unavailable",
         504 => "Gateway Timeout",
+        507 => "Insufficient Storage",
+        400..=499 => "Request Refused",
         _ => "Internal Server Error",
     }
 }
@@ -98,3 +105,22 @@ impl std::fmt::Display for Problem {
 }
 
 impl std::error::Error for Problem {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_title_is_what_the_status_means() {
+        for (status, title) in [
+            (404, "Not Found"),
+            (410, "Gone"),
+            (422, "Unprocessable Content"),
+            (418, "Request Refused"),
+            (500, "Internal Server Error"),
+            (501, "Not Implemented"),
+        ] {
+            assert_eq!(Problem::new(status, "code", "detail").title, title);
+        }
+    }
+}
