@@ -13,6 +13,7 @@ use wire::{
     time::WallTime,
 };
 
+use self::rule::UpstreamRef;
 use crate::value;
 
 pub mod credential;
@@ -164,6 +165,15 @@ impl Topology {
             [at.login_server(), with_port, at.host.clone()]
         });
         names.find_map(|name| self.upstreams.get_key_value(&name))
+    }
+
+    /// The login server that a rule with this upstream asks; none where it is a node that is not known here.
+    #[must_use]
+    pub fn login_server(&self, upstream: &UpstreamRef) -> Option<String> {
+        match upstream {
+            UpstreamRef::Host(host) => Some(host.clone()),
+            UpstreamRef::Node(name) => Some(self.node(name)?.endpoint.login_server()),
+        }
     }
 
     /// The node of that name, with the rules in force on it.

@@ -85,7 +85,8 @@ pub fn may<'a>(
     match (&wanted.audience, &identity.kind) {
         (Audience::Upstream(named), IdentityKind::Managed) => grant(topology, rule, named),
         (Audience::Foreign(named), IdentityKind::Federated(federation)) => {
-            federated(name, federation, &host(topology, rule), named)
+            let host = topology.login_server(&rule.source.upstream);
+            federated(name, federation, &host.unwrap_or_default(), named)
         }
         (Audience::Upstream(_), _) => Err(Refused::OtherKind(name.clone(), "rule grants")),
         (Audience::Foreign(_), _) => Err(Refused::OtherKind(name.clone(), FEDERATION)),
@@ -136,17 +137,6 @@ fn grant<'a>(topology: &'a Topology, rule: &'a Rule, named: &str) -> Result<May<
         repositories: &rule.source.repositories,
         bound: upstream.for_peers().secure,
     })
-}
-
-/// The login server that the rule asks.
-fn host(topology: &Topology, rule: &Rule) -> String {
-    match &rule.source.upstream {
-        UpstreamRef::Host(host) => host.clone(),
-        UpstreamRef::Node(name) => topology
-            .node(name)
-            .map(|node| node.endpoint.login_server())
-            .unwrap_or_default(),
-    }
 }
 
 fn federated<'a>(

@@ -32,9 +32,6 @@ mod exchange;
 
 pub use exchange::{Endpoint, Flow};
 
-/// The audience of assertions where the identity names none.
-pub const AUDIENCE: &str = "api://AzureADTokenExchange";
-
 /// What stands for us at the foreign side.
 #[derive(Debug, Clone)]
 pub enum Assertion {
@@ -61,7 +58,7 @@ pub enum Assertion {
 pub struct Config {
     /// What stands for us.
     pub assertion: Assertion,
-    /// For whom the assertion is; [`AUDIENCE`] where the identity names none.
+    /// For whom the assertion is.
     pub audience: String,
     /// Where the assertion becomes a foreign token; none when it is shown as it is.
     pub endpoint: Option<Endpoint>,

@@ -14,6 +14,7 @@ use crate::{
 };
 
 const PARTNER: &str = "partner.azurecr.io";
+const EXCHANGE_AUDIENCE: &str = "api://AzureADTokenExchange";
 const CANARY: &str = "canary-eyJhbGciOiJSUzI1NiJ9";
 
 /// A control plane that numbers what it mints, or says no.
@@ -73,7 +74,7 @@ async fn rig(
     let endpoint = endpoint(&server.at("/tenant/token"), flow, wire::acr::SCOPE, PARTNER);
     let config = Config {
         assertion: assertion(&control),
-        audience: AUDIENCE.to_owned(),
+        audience: EXCHANGE_AUDIENCE.to_owned(),
         endpoint: Some(endpoint.unwrap()),
         password_of: None,
     };
@@ -118,7 +119,10 @@ async fn a_client_assertion_becomes_the_foreign_token_once_for_many() {
         assert_eq!(asked[0].field(field).as_deref(), Some(wanted), "{field}");
     }
     let wanted = control.asked.lock().unwrap()[0].clone();
-    assert_eq!(wanted.audience, Audience::Foreign(AUDIENCE.to_owned()));
+    assert_eq!(
+        wanted.audience,
+        Audience::Foreign(EXCHANGE_AUDIENCE.to_owned())
+    );
     assert_eq!(
         (wanted.rule.as_str(), wanted.identity.as_str()),
         ("shared", "partner")
@@ -210,7 +214,10 @@ async fn an_azure_identity_may_stand_for_us() {
         shown(&config.build(&Clock::system(), &tasks)).await,
         "foreign"
     );
-    assert_eq!(machine.asked()[0].query("resource").unwrap(), AUDIENCE);
+    assert_eq!(
+        machine.asked()[0].query("resource").unwrap(),
+        EXCHANGE_AUDIENCE
+    );
     assert_eq!(
         server.asked()[0].field("client_assertion").unwrap(),
         "entra-a"

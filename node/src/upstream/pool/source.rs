@@ -138,14 +138,11 @@ impl Pool {
                 "a grant for '{name}' goes to node {node} only over TLS under this node's certificate, or by plain http on loopback"
             )));
         }
-        let login_server = topology
-            .node(node)
-            .map(|node| node.endpoint.login_server())
-            .unwrap_or_default();
+        let login_server = topology.login_server(&rule.source.upstream);
         let wanted = Wanted {
             rule: rule.name.clone(),
             identity: name.clone(),
-            audience: Audience::Upstream(login_server),
+            audience: Audience::Upstream(login_server.unwrap_or_default()),
         };
         let (clock, tasks) = (self.parts.clock.clone(), &self.parts.tasks);
         Ok(Arc::new(Managed::new(

@@ -18,7 +18,6 @@ use topology::{
     model::{
         Credential, Identity, Rule, Topology,
         identity::{self as model, Federation, IdentityKind},
-        rule::UpstreamRef,
     },
     value,
 };
@@ -177,16 +176,10 @@ pub fn reader_of(set: &Credential, topology: &Topology) -> Id {
     identity.and_then(azure).unwrap_or_default().0
 }
 
-/// The host that the rule names.
+/// The login server that the rule asks; where it is not known nothing is: an empty name is no registry's.
 fn shown_to(rule: &Rule, topology: &Topology) -> String {
-    match &rule.source.upstream {
-        UpstreamRef::Host(host) => host.clone(),
-        UpstreamRef::Node(name) => {
-            let node = topology.node(name);
-            node.map(|node| node.endpoint.login_server())
-                .unwrap_or_default()
-        }
-    }
+    let known = topology.login_server(&rule.source.upstream);
+    known.unwrap_or_default()
 }
 
 fn only_where_it_is_safe(name: &IdentityName, target: &Target) -> Result<(), Error> {
