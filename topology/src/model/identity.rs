@@ -100,6 +100,13 @@ impl Federation {
 /// The audience of federation tokens for Entra. Source: `spec/topology.md` "identities".
 pub const EXCHANGE_AUDIENCE: &str = "api://AzureADTokenExchange";
 
+/// Whether a token for this audience is an assertion for Entra, of whichever cloud (`…ExchangeUSGov`).
+#[must_use]
+pub fn is_for_entra(audience: &str) -> bool {
+    let start = audience.get(..EXCHANGE_AUDIENCE.len());
+    start.is_some_and(|start| start.eq_ignore_ascii_case(EXCHANGE_AUDIENCE))
+}
+
 impl Federation {
     /// The audience of its token for a registry at `host`: what the identity names, else Entra's. Where the token goes to the registry
     /// itself that default is the registry: whoever gets one for Entra could use it there.

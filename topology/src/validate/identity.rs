@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use wire::name::IdentityName;
+use wire::{acr, name::IdentityName};
 
 use super::{Mesh, Scope, rule, value};
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
     },
     model::{
         Identity,
-        identity::{Federation, Flow, IdentityKind},
+        identity::{Federation, Flow, IdentityKind, is_for_entra},
     },
     problem::{Code, Finding, Findings},
     selector,
@@ -97,6 +97,9 @@ fn federation(
         .as_ref()
         .filter(|at| at.value != "mesh")
         .and_then(|at| azure(at, mesh, findings));
+    if mesh.scope == Scope::Mesh {
+        audience(section, flow, assertion.is_some(), findings);
+    }
     Federation {
         audience: value::text(&section.audience),
         token_url,
@@ -106,6 +109,23 @@ fn federation(
         assertion,
         password_of: password_of(section, findings),
     }
+}
+
+/// Where a token may not go: one that every Azure Container Registry takes to a token service, one that Entra takes to a registry.
+fn audience(section: &document::Identity, flow: Flow, of_azure: bool, findings: &mut Findings) {
+    let Some(at) = &section.audience else { return };
+    let (message, advice) = match flow {
+        Flow::ClientAssertion | Flow::TokenExchange if of_azure && acr::is_scope(&at.value) => (
+            "every Azure Container Registry takes a token for this audience, and it would be shown at `tokenUrl`",
+            "leave `audience` out: the assertion is then for Entra's token exchange alone",
+        ),
+        Flow::Direct if is_for_entra(&at.value) => (
+            "Entra takes a token for this audience, and without a `tokenUrl` it would be shown to the registry",
+            "leave `audience` out: the token is then for the registry alone; or add the `tokenUrl` that is to take it",
+        ),
+        Flow::ClientAssertion | Flow::TokenExchange | Flow::Direct => return,
+    };
+    findings.push(Finding::error(Code::IdentityKindMismatch, at.place, message).advice(advice));
 }
 
 /// Whether a secret may be sent there.

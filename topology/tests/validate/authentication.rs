@@ -229,3 +229,50 @@ fn an_assertion_is_sent_over_https_or_to_loopback() {
         assert_eq!(plain.count(), expected, "{url}: {found:?}");
     }
 }
+
+/// What the node would refuse to show is refused before it is applied.
+#[test]
+fn a_token_that_others_take_is_shown_to_them_alone() {
+    let url = "tokenUrl: \"https://t.example/token\", assertion: azure";
+    for (says, expected) in [
+        (
+            format!("{url}, audience: \"https://containerregistry.azure.net\""),
+            1,
+        ),
+        (
+            format!("{url}, flow: token-exchange, audience: \"https://ContainerRegistry.azure.net/.default\""),
+            1,
+        ),
+        (url.to_owned(), 0),
+        (format!("{url}, audience: \"api://x\""), 0),
+        (
+            "tokenUrl: \"https://t.example/token\", audience: \"https://containerregistry.azure.net\""
+                .to_owned(),
+            0,
+        ),
+        ("audience: api://AzureADTokenExchange".to_owned(), 1),
+        (
+            "flow: direct, tokenUrl: \"https://t.example/token\", audience: api://azureadtokenexchangeUSGov"
+                .to_owned(),
+            1,
+        ),
+        (
+            "assertion: azure, audience: api://AzureADTokenExchange".to_owned(),
+            1,
+        ),
+        (
+            "tokenUrl: \"https://t.example/token\", audience: api://AzureADTokenExchange".to_owned(),
+            0,
+        ),
+        ("flow: direct, audience: hub.sister.example".to_owned(), 0),
+    ] {
+        let text = format!(
+            "identities: {{azure: {{kind: azure, on: hub}}, i: {{kind: federated, on: hub, {says}}}}}"
+        );
+        let found = problems(&[MESH, &text]);
+        let mismatch = found
+            .iter()
+            .filter(|problem| problem.code == "identity-kind-mismatch");
+        assert_eq!(mismatch.count(), expected, "{says}: {found:?}");
+    }
+}
