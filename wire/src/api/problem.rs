@@ -93,7 +93,7 @@ fn http_title(status: u16) -> &'static str {
         503 => "Service Unavailable",
         504 => "Gateway Timeout",
         507 => "Insufficient Storage",
-        400..=499 => "Request Refused",
+        _ if status < 500 => "Request Refused",
         _ => "Internal Server Error",
     }
 }
