@@ -157,6 +157,7 @@ async fn build(config: Config, clock: Clock, rest: &Tasks) -> Result<Running, Er
         tasks: rest.clone(),
         disk: Some((Arc::new(Real), directory.join("issuers"))),
     });
+    let believed = oidc.clone();
     let enrol = Enrol::build(
         publisher.clone(),
         Arc::clone(&state),
@@ -212,7 +213,9 @@ async fn build(config: Config, clock: Clock, rest: &Tasks) -> Result<Running, Er
     let (admitting, tokens) = (Arc::clone(&enrol), issuer.clone());
     let service = grpc::service(admitting, distribute.clone(), tokens, clock.clone());
     let addresses = listen::open(&config, &tasks, api, operational, &clock).await?;
-    publisher.reached_at(&listen::url(&config, addresses.api));
+    let own = listen::url(&config, addresses.api);
+    publisher.reached_at(&own);
+    believed.reached_at(&own);
     issuer.keep(rest);
     socket.serve(service, &tasks.nodes);
     Ok(Running {

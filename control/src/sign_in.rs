@@ -283,6 +283,9 @@ impl SignIn {
             Err(oidc::Error::Refused(why)) => {
                 return Err(refused(format!("its ID token is not valid: {why}")).into());
             }
+            Err(error @ oidc::Error::Audience { .. }) => {
+                return Err(refused(format!("its ID token is not valid: {error}")).into());
+            }
             Err(error) => return Err(error.into()),
         };
         let declared = topology

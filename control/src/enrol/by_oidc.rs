@@ -71,6 +71,9 @@ impl Enrol {
         let shown = match shown.and_then(Shown::by_itself) {
             Ok(shown) => shown,
             Err(oidc::Error::Refused(why)) => return Err(Refused::OidcToken(why).into()),
+            Err(error @ oidc::Error::Audience { .. }) => {
+                return Err(Refused::OidcToken(error.to_string()).into());
+            }
             Err(oidc::Error::Person) => {
                 let why = "it is a person's ID token, which nodes see, too; use a workload's";
                 return Err(Refused::OidcToken(why.to_owned()).into());

@@ -78,7 +78,9 @@ impl From<oidc::Error> for Problem {
                 tracing::info!(why, "an issuer's token is not believed");
                 Self::new(401, "invalid-token", error.to_string())
             }
-            oidc::Error::Person => Self::new(401, "invalid-token", error.to_string()),
+            oidc::Error::Person | oidc::Error::Audience { .. } => {
+                Self::new(401, "invalid-token", error.to_string())
+            }
             oidc::Error::Away(why) => {
                 tracing::warn!(why, "an issuer's keys cannot be had");
                 Self::new(503, "issuer-away", error.to_string())

@@ -1,15 +1,16 @@
 //! Tokens of declared issuers, shown to the control plane: whose they are, by the topology in force.
 //!
-//! Verifying is `identity`'s, as on the nodes; here is which audiences count. A token is good for the control plane when it names it, or
-//! what the issuer's declaration says: an audience of its own, or the client that people sign in with. Issuers move with the topology.
+//! Verifying is `identity`'s, as on the nodes; here is which audiences count. A token is good for the control plane when it names it (the
+//! login server of `control.endpoint`, or of the API's own address where none is declared), or what the issuer's declaration says: an audience of its own, or the client that people sign in with. Issuers move with the topology.
 //! What surprises: a person's ID token counts at the end of a sign-in that was begun here, and by itself only where the declaration
 //! lists its client among the audiences. People show the same one to nodes, and whoever holds a node could otherwise be them here.
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use identity::{
     authenticate::{
         oidc::{Declared, Issuers},
@@ -34,6 +35,15 @@ pub enum Error {
     /// It is wrong; whoever showed it is not told how, people who look into the log are.
     #[error("the token is not valid here; it may have ended, sign in again")]
     Refused(String),
+    /// It is a declared issuer's, for somebody else.
+    #[error(
+        "the token's audience is not this control plane: it must be '{own}' (the host and port of control.endpoint, or of the API's own \
+         address without one), or an `audience` that the issuer's declaration names"
+    )]
+    Audience {
+        /// Which it could be.
+        own: String,
+    },
     /// It is a person's ID token, and shown by itself.
     #[error(
         "this is a person's ID token, which nodes see, too: sign in with `regmesh login`, which asks the issuer anew"
@@ -84,6 +94,8 @@ pub struct Oidc(Arc<Inner>);
 struct Inner {
     make: Box<Make>,
     known: Mutex<Known>,
+    /// Login server of the API's own address, for topologies that do not say one.
+    own: Arc<OnceLock<String>>,
     clock: Clock,
 }
 
@@ -97,15 +109,16 @@ impl Oidc {
     /// Issuers are asked for their keys, with what is `around`.
     #[must_use]
     pub fn asking(around: Around) -> Self {
-        let clock = around.clock.clone();
+        let (clock, own) = (around.clock.clone(), Arc::<OnceLock<String>>::default());
+        let reached = Arc::clone(&own);
         let previous: Mutex<Arc<Issuers>> = Mutex::default();
         let make = move |topology: &Topology| -> Arc<dyn Outsiders> {
             let mut previous = previous.lock().unwrap_or_else(PoisonError::into_inner);
-            let issuers = Issuers::new(declared(topology), &around, Some(&previous));
+            let issuers = Issuers::new(declared(topology, &reached), &around, Some(&previous));
             *previous = Arc::new(issuers);
             Arc::<Issuers>::clone(&previous)
         };
-        Self::new(make, &clock)
+        Self::made(Box::new(make), own, clock)
     }
 
     /// Issuers are known by what `make` makes.
@@ -113,14 +126,28 @@ impl Oidc {
         make: impl Fn(&Topology) -> Arc<dyn Outsiders> + Send + Sync + 'static,
         clock: &Clock,
     ) -> Self {
+        Self::made(Box::new(make), Arc::default(), clock.clone())
+    }
+
+    fn made(make: Box<Make>, own: Arc<OnceLock<String>>, clock: Clock) -> Self {
         Self(Arc::new(Inner {
-            make: Box::new(make),
+            make,
+            own,
             known: Mutex::new(Known {
                 of: None,
                 issuers: Arc::new(Nobody),
             }),
-            clock: clock.clone(),
+            clock,
         }))
+    }
+
+    /// Where the API is reached when the topology does not say it.
+    pub fn reached_at(&self, url: &str) {
+        if let Some(own) = login_server(url) {
+            let _ = self.0.own.set(own);
+        }
+        // What was made without it is made anew.
+        self.known().of = None;
     }
 
     /// Whose token this is, by the issuers of `topology`.
@@ -131,7 +158,10 @@ impl Oidc {
         let now = WallTime(self.0.clock.wall_ms());
         let verified = self.issuers(topology).verify(token, now).await;
         let verified = verified.map_err(|error| match &error {
-            error::Error::Refused(_) => Error::Refused(error.to_string()),
+            error::Error::Refused(_) => match self.is_for_others(token, topology) {
+                Some(own) => Error::Audience { own },
+                None => Error::Refused(error.to_string()),
+            },
             error::Error::Unavailable { source, .. } => Error::Away(format!("{error}: {source}")),
             error::Error::TooOften { .. } => Error::Away(error.to_string()),
         })?;
@@ -156,8 +186,34 @@ impl Oidc {
         })
     }
 
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the audience could be, of a token that says it is a declared issuer's and for an audience that is not taken.
+    fn is_for_others(&self, token: &Secret, topology: &Topology) -> Option<String> {
+        let payload = token.expose().split('.').nth(1)?;
+        let claims = URL_SAFE_NO_PAD.decode(payload).ok()?;
+        let claims: Value = serde_json::from_slice(&claims).ok()?;
+        let iss = claims.get("iss")?.as_str()?;
+        let said = match claims.get("aud")? {
+            Value::Array(several) => several.iter().filter_map(Value::as_str).collect(),
+            one => vec![one.as_str()?],
+        };
+        let own = own(topology, &self.0.own)?;
+        let issuers = topology.issuers.values().filter(|issuer| issuer.url == iss);
+        let mut taken = issuers.map(|issuer| {
+            let declared = issuer.audience.iter().chain(&issuer.client_id);
+            let ours: Vec<&String> = declared.chain([&own]).collect();
+            // One that is for others, too, could be shown here by any of them.
+            said.iter().all(|said| ours.iter().any(|ours| ours == said))
+        });
+        let first = taken.next()?;
+        (!first && !taken.any(|taken| taken)).then_some(own.clone())
+    }
+
     fn issuers(&self, topology: &Arc<Topology>) -> Arc<dyn Outsiders> {
-        let mut known = self.0.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known();
         let same = known
             .of
             .as_ref()
@@ -179,9 +235,8 @@ impl fmt::Debug for Oidc {
 }
 
 /// The issuers of a topology, as the control plane takes their tokens.
-fn declared(topology: &Topology) -> Vec<Declared> {
-    let endpoint = topology.control.as_ref().map(|control| &control.endpoint);
-    let own = endpoint.and_then(|endpoint| login_server(endpoint));
+fn declared(topology: &Topology, reached: &OnceLock<String>) -> Vec<Declared> {
+    let own = own(topology, reached);
     let issuers = topology.issuers.iter();
     issuers
         .map(|(name, issuer)| Declared {
@@ -192,6 +247,14 @@ fn declared(topology: &Topology) -> Vec<Declared> {
             algorithms: issuer.algorithms.clone(),
         })
         .collect()
+}
+
+/// Who the control plane is to those who make tokens for it.
+fn own(topology: &Topology, reached: &OnceLock<String>) -> Option<String> {
+    match &topology.control {
+        Some(control) => login_server(&control.endpoint),
+        None => reached.get().cloned(),
+    }
 }
 
 /// Where an issuer is.
@@ -246,11 +309,43 @@ mod tests {
             control: {endpoint: 'https://control.example:8443/'}\n\
             issuers:\n  a: {url: 'https://a.example', audience: [one, two]}\n  b: {url: 'https://b.example', clientId: c}\n";
         let loaded = topology::load(&[("t.yaml".to_owned(), text.to_owned())]);
-        let found = declared(&loaded.expect("valid").topology);
+        let reached = OnceLock::from("127.0.0.1:7080".to_owned());
+        let found = declared(&loaded.expect("valid").topology, &reached);
         assert_eq!(found[0].audiences, ["one", "two", "control.example:8443"]);
         assert_eq!(found[1].audiences, ["control.example:8443"]);
         assert_eq!(found[1].client_id.as_deref(), Some("c"));
         assert_eq!(login_server("https://c.example:443").unwrap(), "c.example");
+    }
+
+    #[test]
+    fn without_an_endpoint_it_is_the_address_of_the_api_and_a_token_for_others_is_told_so() {
+        let text = "version: 1\nmesh: one\nnodes:\n  dev: {endpoint: 'http://127.0.0.1:5000'}\n\
+            issuers:\n  a: {url: 'https://a.example', audience: [one]}\n  b: {url: 'https://b.example', clientId: c}\n";
+        let loaded = topology::load(&[("t.yaml".to_owned(), text.to_owned())]);
+        let topology = loaded.expect("valid").topology;
+        assert_eq!(declared(&topology, &OnceLock::new())[0].audiences, ["one"]);
+        let oidc = fake::oidc(&Clock::manual(0));
+        oidc.reached_at("http://127.0.0.1:7080");
+        let found = declared(&topology, &oidc.0.own);
+        assert_eq!(found[0].audiences, ["one", "127.0.0.1:7080"]);
+        assert_eq!(found[1].audiences, ["127.0.0.1:7080"]);
+        for (iss, aud, for_others) in [
+            ("https://a.example", serde_json::json!("one"), false),
+            ("https://a.example", serde_json::json!("two"), true),
+            ("https://a.example", serde_json::json!(["one", "two"]), true),
+            (
+                "https://a.example",
+                serde_json::json!("127.0.0.1:7080"),
+                false,
+            ),
+            ("https://b.example", serde_json::json!(["c"]), false),
+            ("https://c.example", serde_json::json!("two"), false),
+        ] {
+            let claims = serde_json::json!({"iss": iss, "aud": aud});
+            let own = oidc.is_for_others(&fake::token("nobody", &claims), &topology);
+            let expected = for_others.then(|| "127.0.0.1:7080".to_owned());
+            assert_eq!(own, expected, "{claims}");
+        }
     }
 
     #[test]
@@ -275,7 +370,6 @@ pub(crate) mod fake {
     //! Issuers of tests: a token says in plain words what it claims.
 
     use async_trait::async_trait;
-    use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
     use identity::{authenticate::outsiders::Verified, error::Refused};
 
     use super::*;
