@@ -428,4 +428,25 @@ mod tests {
     fn the_flags_do_not_contradict_each_other() {
         super::Args::command().debug_assert();
     }
+
+    /// What takes something away, by its name.
+    const TAKES_AWAY: [&str; 5] = ["delete", "remove", "revoke", "drain", "recover"];
+
+    fn without_yes(command: &clap::Command, path: &str, found: &mut Vec<String>) {
+        let path = format!("{path} {}", command.get_name());
+        let mut flags = command.get_arguments().filter_map(|it| it.get_long());
+        if TAKES_AWAY.contains(&command.get_name()) && !flags.any(|flag| flag == "yes") {
+            found.push(path.clone());
+        }
+        for each in command.get_subcommands() {
+            without_yes(each, &path, found);
+        }
+    }
+
+    #[test]
+    fn whatever_takes_something_away_asks() {
+        let mut found = Vec::new();
+        without_yes(&super::Args::command(), "", &mut found);
+        assert_eq!(found, [""; 0]);
+    }
 }

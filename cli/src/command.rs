@@ -77,6 +77,29 @@ pub fn talk(command: impl Future<Output = anyhow::Result<Exit>>) -> anyhow::Resu
     runtime.block_on(command)
 }
 
+/// What a command takes away, and whether that was agreed to before. Every command that takes something away has its arguments in here:
+/// what is deleted, removed, revoked or drained was needed by somebody.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Certain<T: clap::Args> {
+    /// What it is about.
+    #[command(flatten)]
+    pub it: T,
+    /// Do not ask; needed where nobody can be asked
+    #[arg(short, long)]
+    pub yes: bool,
+}
+
+impl<T: clap::Args> Certain<T> {
+    /// What it is about, once somebody agrees to `what`.
+    ///
+    /// # Errors
+    /// When nobody agrees.
+    pub fn agreed(self, what: impl FnOnce(&T) -> String) -> anyhow::Result<T> {
+        agree(self.yes, &what(&self.it))?;
+        Ok(self.it)
+    }
+}
+
 /// Asks whether to go on, on a terminal; elsewhere `--yes` must have been said.
 ///
 /// # Errors

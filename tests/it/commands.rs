@@ -48,13 +48,13 @@ async fn every_command_speaks_json_and_ends_as_the_spec_says() {
         ],
         &["credential-set", "update", "-n", "quay", "-p", &file],
         &["credential-set", "list"],
-        &["credential-set", "delete", "-n", "quay"],
+        &["credential-set", "delete", "-n", "quay", "--yes"],
         &["identity", "create", "-n", "puller"],
         &["identity", "assign", "-n", "puller", "-r", "prod"],
         &["identity", "show", "-n", "puller"],
         &["identity", "list"],
-        &["identity", "remove", "-n", "puller", "-r", "prod"],
-        &["identity", "delete", "-n", "puller"],
+        &["identity", "remove", "-n", "puller", "-r", "prod", "-y"],
+        &["identity", "delete", "-n", "puller", "-y"],
         &["role", "list"],
         &[
             "webhook",
@@ -73,7 +73,7 @@ async fn every_command_speaks_json_and_ends_as_the_spec_says() {
         &["webhook", "list"],
         &["webhook", "ping", "-n", "hook"],
         &["webhook", "list-events", "-n", "hook"],
-        &["webhook", "delete", "-n", "other"],
+        &["webhook", "delete", "-n", "other", "--yes"],
         &["repository", "list", "prod"],
         &["repository", "show", "prod/up/team/app"],
         &["repository", "show-tags", "prod/up/team/app"],
@@ -132,6 +132,31 @@ async fn every_command_speaks_json_and_ends_as_the_spec_says() {
     assert_eq!(quiet.err, "");
 }
 
+/// Where nobody can be asked, whatever takes something away wants a yes, before anything else happens.
+async fn takes_nothing_away_unasked(fleet: &Fleet) {
+    let everything = fleet.write("unasked.yaml", &fleet.topology.text());
+    let before = fleet.regmesh(&["export"]).await.well().out;
+    for destructive in [
+        &["cache", "delete", "-n", "dev-up"][..],
+        &["cache", "delete", "-n", "dev-up", "-r", "dev"],
+        &["credential-set", "delete", "-n", "any"],
+        &["identity", "delete", "-n", "any"],
+        &["identity", "remove", "-n", "any", "-r", "dev"],
+        &["role", "remove", "any"],
+        &["webhook", "delete", "-n", "any"],
+        &["repository", "delete", "dev/team/app"],
+        &["manifest", "delete", "dev/team/app:1"],
+        &["node", "revoke", "dev"],
+        &["node", "drain", "dev"],
+        &["control", "recover"],
+        &["apply", &everything, "--prune"],
+    ] {
+        let unasked = fleet.regmesh(destructive).await;
+        unasked.ends(64).says(&["regmesh: this would ", "--yes"]);
+    }
+    assert_eq!(fleet.regmesh(&["export"]).await.well().out, before);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wrong_call_is_64_an_error_1_changes_2_and_a_failed_check_3() {
     let mut fleet = Builder::apart(PROGRAM).tiers(1).start().await;
@@ -150,15 +175,17 @@ async fn a_wrong_call_is_64_an_error_1_changes_2_and_a_failed_check_3() {
         let ran = fleet.regmesh(wrong).await.ends(64);
         assert!(!ran.err.is_empty() && ran.out.is_empty(), "{ran:#?}");
     }
-    let unasked = fleet.regmesh(&["node", "revoke", "dev"]).await;
-    unasked.ends(64).says(&["regmesh: ", "--yes"]);
+    takes_nothing_away_unasked(&fleet).await;
     for (failing, why) in [
         (&["plan", "missing.yaml"][..], "missing.yaml"),
         (&["cache", "show", "-n", "nothing"], "nothing"),
         (&["explain", "nowhere/app:1"], "nowhere"),
         (&["node", "show", "nowhere"], "nowhere"),
         (&["pull", "nowhere/app:1"], "nowhere"),
-        (&["credential-set", "delete", "-n", "nothing"], "nothing"),
+        (
+            &["credential-set", "delete", "-n", "nothing", "-y"],
+            "nothing",
+        ),
     ] {
         fleet
             .regmesh(failing)
@@ -295,7 +322,7 @@ async fn an_account_signs_in_and_may_what_its_roles_say() {
     fleet.bare(&args, &env).await.well();
     let status = fleet.bare(&["status", "-o", "json"], &env).await.well();
     assert_eq!(status.json()["mesh"], "fleet");
-    let may_not = ["cache", "delete", "-n", "dev-up"];
+    let may_not = ["cache", "delete", "-n", "dev-up", "-y"];
     fleet
         .bare(&may_not, &env)
         .await

@@ -4,6 +4,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 use wire::api::resource::Kind;
 
+use super::Certain;
 use super::resource;
 use crate::{args::Global, client::Client, exit::Exit};
 
@@ -19,7 +20,7 @@ pub enum Cache {
     /// Change how a rule authenticates or behaves
     Update(Update),
     /// Delete a rule, or take it off one of its nodes; what it stored stays
-    Delete(Named),
+    Delete(Certain<Named>),
 }
 
 /// `regmesh cache create`
@@ -196,7 +197,13 @@ pub async fn run(cache: Cache, global: &Global) -> anyhow::Result<Exit> {
             })
             .await
         }
-        Cache::Delete(named) => delete(named, global).await,
+        Cache::Delete(certain) => {
+            let named = certain.agreed(|named| match &named.registry {
+                Some(node) => format!("delete rule {} on node {node}", named.name),
+                None => format!("delete rule {}", named.name),
+            })?;
+            delete(named, global).await
+        }
     }
 }
 

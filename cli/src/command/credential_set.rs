@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use wire::api::{doctor, resource::Kind};
 
+use super::Certain;
 use super::resource;
 use crate::{
     args::Global,
@@ -25,7 +26,7 @@ pub enum CredentialSet {
     /// Change its references
     Update(Update),
     /// Delete one that no rule uses
-    Delete(Named),
+    Delete(Certain<Named>),
 }
 
 /// `regmesh credential-set create`
@@ -123,7 +124,8 @@ pub async fn run(set: CredentialSet, global: &Global) -> anyhow::Result<Exit> {
             })
             .await
         }
-        CredentialSet::Delete(named) => {
+        CredentialSet::Delete(certain) => {
+            let named = certain.agreed(|named| format!("delete credential set {}", named.name))?;
             resource::delete(global, Kind::Credentials, &named.name).await
         }
     }

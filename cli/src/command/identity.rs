@@ -4,6 +4,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Map, Value, json};
 use wire::api::resource::Kind as Resource;
 
+use super::Certain;
 use super::resource;
 use crate::{args::Global, client::NOTHING, exit::Exit};
 
@@ -15,13 +16,13 @@ pub enum Identity {
     /// Attach one to a node, so that rules there may use it
     Assign(OnNode),
     /// Detach one from a node
-    Remove(OnNode),
+    Remove(Certain<OnNode>),
     /// Show one
     Show(Named),
     /// List them
     List,
     /// Delete one that no rule uses
-    Delete(Named),
+    Delete(Certain<Named>),
 }
 
 /// The kinds of identity.
@@ -142,7 +143,9 @@ pub async fn run(identity: Identity, global: &Global) -> anyhow::Result<Exit> {
             })
             .await
         }
-        Identity::Remove(at) => {
+        Identity::Remove(certain) => {
+            let at = certain
+                .agreed(|at| format!("take identity {} from node {}", at.name, at.registry))?;
             let node = at.registry;
             resource::update(global, kind, &at.name, |spec| {
                 let on = resource::without_node(spec.get("on"), &node)?;
@@ -171,7 +174,10 @@ pub async fn run(identity: Identity, global: &Global) -> anyhow::Result<Exit> {
             )
             .await
         }
-        Identity::Delete(named) => resource::delete(global, kind, &named.name).await,
+        Identity::Delete(certain) => {
+            let named = certain.agreed(|named| format!("delete identity {}", named.name))?;
+            resource::delete(global, kind, &named.name).await
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use wire::api::{
     status::NodeStatus,
 };
 
+use super::Certain;
 use crate::{
     args::Global,
     client::{Client, NOTHING},
@@ -27,9 +28,9 @@ pub enum Nodes {
     /// Print a token with which an instance of a declared node joins the mesh; shown once
     JoinToken(Join),
     /// End every certificate of a node; it must join again
-    Revoke(Certain),
+    Revoke(Certain<Named>),
     /// Have a node finish what is under way and end
-    Drain(Certain),
+    Drain(Certain<Named>),
 }
 
 /// One node.
@@ -37,16 +38,6 @@ pub enum Nodes {
 pub struct Named {
     /// Its name
     pub node: String,
-}
-
-/// One node, and no question.
-#[derive(Debug, Clone, Args)]
-pub struct Certain {
-    /// Its name
-    pub node: String,
-    /// Do not ask
-    #[arg(short, long)]
-    pub yes: bool,
 }
 
 /// `regmesh node join-token`
@@ -104,27 +95,22 @@ pub async fn run(nodes: Nodes, global: &Global) -> anyhow::Result<Exit> {
             Ok(Exit::Ok)
         }
         Nodes::Revoke(certain) => {
-            super::agree(
-                certain.yes,
-                &format!("end every certificate of node {}", certain.node),
-            )?;
-            tell(&client, &certain.node, "revoke").await?;
+            let named =
+                certain.agreed(|it| format!("end every certificate of node {}", it.node))?;
+            tell(&client, &named.node, "revoke").await?;
             output::words(
                 global,
                 &format!(
                     "node {} is revoked; it may join again with a new token",
-                    certain.node
+                    named.node
                 ),
             );
             Ok(Exit::Ok)
         }
         Nodes::Drain(certain) => {
-            super::agree(
-                certain.yes,
-                &format!("drain node {}: it ends", certain.node),
-            )?;
-            tell(&client, &certain.node, "drain").await?;
-            output::words(global, &format!("node {} is draining", certain.node));
+            let named = certain.agreed(|it| format!("drain node {}: it ends", it.node))?;
+            tell(&client, &named.node, "drain").await?;
+            output::words(global, &format!("node {} is draining", named.node));
             Ok(Exit::Ok)
         }
     }

@@ -84,7 +84,7 @@ pub async fn update(
     show_changed(global, &after, "changed")
 }
 
-/// Deletes one.
+/// Deletes one, as somebody agreed to.
 ///
 /// # Errors
 /// When there is none, others need it, or the control plane cannot be asked.

@@ -11,6 +11,7 @@ use wire::{
     repository::RepositoryName,
 };
 
+use super::Certain;
 use super::resource;
 use crate::{
     args::Global,
@@ -25,7 +26,7 @@ pub enum Role {
     /// Give somebody a role
     Assign(Assign),
     /// Take an assignment away
-    Remove(Named),
+    Remove(Certain<Named>),
     /// List assignments, or what they come to in one repository
     List(List),
 }
@@ -89,7 +90,10 @@ pub struct Named {
 pub async fn run(role: Role, global: &Global) -> anyhow::Result<Exit> {
     match role {
         Role::Assign(assign) => resource::create(global, Kind::Access, None, spec(assign)).await,
-        Role::Remove(named) => resource::delete(global, Kind::Access, &named.name).await,
+        Role::Remove(certain) => {
+            let named = certain.agreed(|named| format!("remove role assignment {}", named.name))?;
+            resource::delete(global, Kind::Access, &named.name).await
+        }
         Role::List(List {
             effective: Some(place),
         }) => effective(global, &place).await,

@@ -9,6 +9,7 @@ use wire::{
     name::NodeName,
 };
 
+use super::Certain;
 use super::resource;
 use crate::{
     args::Global,
@@ -29,7 +30,7 @@ pub enum Webhook {
     /// Change one
     Update(Update),
     /// Delete one
-    Delete(Named),
+    Delete(Certain<Named>),
     /// Have every node of it send a ping now, and say what the receiver answered
     Ping(Named),
     /// Show its newest deliveries
@@ -169,7 +170,10 @@ pub async fn run(webhook: Webhook, global: &Global) -> anyhow::Result<Exit> {
             })
             .await
         }
-        Webhook::Delete(named) => resource::delete(global, kind, &named.name).await,
+        Webhook::Delete(certain) => {
+            let named = certain.agreed(|named| format!("delete webhook {}", named.name))?;
+            resource::delete(global, kind, &named.name).await
+        }
         Webhook::Ping(named) => ping(&named.name, global).await,
         Webhook::ListEvents(list) => list_events(list, global).await,
     }
