@@ -26,6 +26,7 @@ mod borrowed;
 mod callers;
 mod canaries;
 mod clients;
+mod cluster;
 mod federated;
 mod keys;
 mod outage;

@@ -125,6 +125,11 @@ impl Issuer {
         self.change(|state| url.clone_into(&mut state.url));
     }
 
+    /// Who wants anything shows this bearer from now on.
+    pub fn wants(&self, bearer: &str) {
+        self.change(|state| state.bearer = Some(bearer.to_owned()));
+    }
+
     /// Every answer is this one; `None` heals it.
     pub fn answers(&self, instead: Option<Answer>) {
         self.change(|state| state.instead = instead);

@@ -10,7 +10,14 @@ use tests::{Client, Fleet, Image};
 use super::{basic, fleet, post};
 
 /// Declares an issuer and gives a role to a claim.
-fn declare(fleet: &mut Fleet, name: &str, spec: &str, role: &str, claims: &str, on: &str) {
+pub(super) fn declare(
+    fleet: &mut Fleet,
+    name: &str,
+    spec: &str,
+    role: &str,
+    claims: &str,
+    on: &str,
+) {
     fleet.topology.set("issuers", name, spec);
     fleet.topology.allow(&format!("{{allow: {role}, to: {{issuer: {name}, claims: {claims}}}, on: {on}, repositories: [\"team-a/*\"]}}"));
 }
@@ -70,7 +77,7 @@ async fn what_a_ci_job_pushes_to_dev_is_promoted_to_prod_by_an_identity_and_told
     .await;
 }
 
-async fn ask(fleet: &Fleet, authorization: &str) -> Reply {
+pub(super) async fn ask(fleet: &Fleet, authorization: &str) -> Reply {
     let client = fleet
         .client("dev")
         .with_header("authorization", authorization);
@@ -140,7 +147,7 @@ async fn a_clusters_tokens_are_believed_and_no_wrong_one_by_any_door() {
 }
 
 /// One node that lets nobody in but whom a test names.
-async fn closed() -> Fleet {
+pub(super) async fn closed() -> Fleet {
     let mut fleet = fleet(1).await;
     fleet
         .topology
@@ -161,7 +168,7 @@ async fn of_jobs() -> (Fleet, Issuer, Value) {
 }
 
 /// Somebody who is let in, to what is not there.
-fn let_in(reply: &Reply) -> bool {
+pub(super) fn let_in(reply: &Reply) -> bool {
     reply.status == 404
 }
 
