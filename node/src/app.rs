@@ -59,11 +59,13 @@ mod report;
 mod running;
 mod slice;
 mod status;
+mod taken;
 mod tokens;
 
 pub use contact::Contact;
 pub use listen::Defaults;
 pub use slice::Slice;
+pub(crate) use taken::Taken;
 
 /// How long what runs in the background gets to end.
 const LAST_TASKS: Duration = Duration::from_secs(2);

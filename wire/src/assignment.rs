@@ -41,7 +41,8 @@ pub enum Role {
 }
 
 /// Whom a role is given to.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Assignee {
     /// Everybody, without a word of who they are.
     Anonymous,
@@ -63,7 +64,7 @@ pub enum Assignee {
 }
 
 /// A role, to whom, for which repositories of one node. Node selectors are resolved before one of these is made.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assignment {
     /// The role.
     pub role: Role,

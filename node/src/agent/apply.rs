@@ -1,7 +1,7 @@
 //! From an envelope to a slice in force: believed, read, checked, written down, applied; each step refuses the whole of it.
 //!
-//! It is on disk before it is in force, so that a restart never goes back; what can be refused is refused before that. Only its
-//! recalls do not wait for a disk that takes nothing. A node that cannot start on its first slice takes it off the disk again. One slice at a time, as a task of the agent: a connection that breaks
+//! It is on disk before it is in force, so that a restart never goes back; what can be refused is refused before that. Only what
+//! it takes away does not wait for a disk that takes nothing. A node that cannot start on its first slice takes it off the disk again. One slice at a time, as a task of the agent: a connection that breaks
 //! in between changes nothing. Source: `spec/control-plane.md` "Distribution", `reference/faults.md` 10.37, T35.
 
 use std::{

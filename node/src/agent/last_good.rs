@@ -1,8 +1,8 @@
 //! The last good slice on disk, `slice.json`, and the one before it, `slice.previous.json`.
 //!
 //! What is read is checked as if it had just arrived (signature, signer, node, document); only that its signer has ended since, or that
-//! our clock stands before its signing (a machine that boots in 1970), means nothing. A damaged file gives way to the previous one (with
-//! what the newest one refused) and that to nothing: then the node waits for the control plane, deletes nothing, and says what it met. Source:
+//! our clock stands before its signing (a machine that boots in 1970), means nothing. A damaged file gives way to the previous one (without
+//! what the newest one took away) and that to nothing: then the node waits for the control plane, deletes nothing, and says what it met. Source:
 //! `spec/control-plane.md` "Distribution", `reference/faults.md` T14, 10.37-10.38.
 
 use std::io;
@@ -39,9 +39,7 @@ pub(crate) fn load(
     for name in [CURRENT, PREVIOUS] {
         match read(home, name, node, roots, now) {
             Ok(Some(mut good)) => {
-                if name == PREVIOUS {
-                    refusals::add(home, &mut good.slice, &mut damage);
-                }
+                refusals::take(home, name == PREVIOUS, &mut good.slice, &mut damage);
                 return (Some(good), damage);
             }
             Ok(None) => {}

@@ -11,7 +11,7 @@ use wire::{
     event::{Action, Cause},
 };
 
-use super::{Shared, Slice};
+use super::Shared;
 use crate::{
     event::Happening,
     store::{
@@ -33,21 +33,6 @@ impl Shared {
             .map(|(digest, recall)| (digest.clone(), recall.reason.clone()))
             .collect();
         self.recalls.replace(all);
-    }
-
-    /// Beside what the slice in force recalls, these of a newer one, which is to follow; and nobody is believed whom that one revokes.
-    pub(super) async fn refuse_early(&self, newer: &Slice) {
-        let _one_at_a_time = self.applying.lock().await;
-        let in_force = self.slice.load_full();
-        if newer.generation < in_force.generation {
-            return;
-        }
-        let mut recalls = in_force.recalls().clone();
-        recalls.extend(newer.recalls().clone());
-        self.refuse_recalled(&recalls);
-        if let (Some(membership), Some(of)) = (&self.membership, &newer.topology.slice) {
-            membership.revoke(of.revoked.clone());
-        }
     }
 
     /// Records an event for each repository that has something recalled, once.

@@ -44,7 +44,8 @@ impl Running {
         self.shared.apply(slice).await;
     }
 
-    /// Refuses what a newer slice recalls, and whom it revokes, before the slice itself can come into force. What is recalled already stays so.
+    /// Refuses what a newer slice takes away (content, nodes, grants, keys, roles) before the slice itself can come into force. What was
+    /// taken away already stays so.
     pub async fn refuse(&self, slice: &Slice) {
         self.shared.refuse_early(slice).await;
     }

@@ -41,8 +41,12 @@ impl Rig {
     }
 
     fn envelope_with(&self, generation: u64, more: &str) -> Envelope {
+        self.envelope_of(generation, "", more)
+    }
+
+    fn envelope_of(&self, generation: u64, access: &str, more: &str) -> Envelope {
         let document = format!(
-            "version: 1\nmesh: acme\nnodes:\n  prod: {{endpoint: 'http://127.0.0.1:5999'}}\nslice: {{node: prod, tier: 1{more}}}\n"
+            "version: 1\nmesh: acme\nnodes:\n  prod: {{endpoint: 'http://127.0.0.1:5999'}}\n{access}slice: {{node: prod, tier: 1{more}}}\n"
         );
         let who = (
             &"acme".parse().unwrap(),
@@ -100,6 +104,79 @@ fn a_node_whose_newest_slice_is_damaged_refuses_what_that_one_refused() {
     let (good, damage) = load();
     assert!(good.unwrap().slice.recalls().is_empty(), "lifted is lifted");
     assert!(damage.is_empty());
+}
+
+const ROLES: &str = "access:\n  - {allow: repository-reader, to: authenticated, on: prod}\n  - {allow: repository-writer, to: anonymous, on: prod, repositories: [a/*, b/*]}\n";
+const LESS: &str = "access:\n  - {allow: repository-writer, to: anonymous, on: prod, repositories: [a/*]}\n  - {allow: repository-reader, to: anonymous, on: prod, repositories: [c/*]}\n";
+const GRANTS: &str = ", grants: {issuer: 'https://c', keys: {old: a, new: b}}";
+const WITHDRAWN: &str =
+    ", grants: {issuer: 'https://c', keys: {new: b}, withdrawn: {edge/r: '2026-11-20T00:00:00Z'}}";
+
+/// Roles, keys and the number of withdrawn rules of what is found.
+fn rights(rig: &Rig, directory: &Path) -> (u64, String, Vec<String>, usize) {
+    let home = Home::open(directory, Arc::new(Real)).unwrap();
+    let roots = [rig.authority.certificate().clone()];
+    let (good, _) = load(&home, &"prod".parse().unwrap(), &roots, NOW);
+    let slice = good.unwrap().slice;
+    let roles = slice.own().unwrap().access.iter().map(|assignment| {
+        let patterns = assignment.repositories.iter().map(ToString::to_string);
+        let patterns: Vec<String> = patterns.collect();
+        format!(
+            "{:?} {:?} {};",
+            assignment.role,
+            assignment.to,
+            patterns.join(" ")
+        )
+    });
+    let grants = slice
+        .topology
+        .slice
+        .as_ref()
+        .unwrap()
+        .grants
+        .as_ref()
+        .unwrap();
+    (
+        slice.generation.0,
+        roles.collect(),
+        grants.keys.keys().cloned().collect(),
+        grants.withdrawn.len(),
+    )
+}
+
+#[test]
+fn roles_keys_and_grants_that_the_newest_slice_takes_away_stay_so_when_it_is_damaged_or_never_fitted()
+ {
+    let (rig, disk) = (Rig::new(), TempDir::new().unwrap());
+    let open = || Home::open(disk.path(), Arc::new(Real)).unwrap();
+    store(&open(), rig.envelope_of(1, ROLES, GRANTS)).unwrap();
+    let newest = rig.envelope_of(2, LESS, WITHDRAWN);
+    let less = (
+        "RepositoryWriter Anonymous a/*;".to_owned(),
+        vec!["new".to_owned()],
+        1,
+    );
+    let less = (1, less.0, less.1, less.2);
+
+    // There was room for what it takes away, and none for itself.
+    let slice = read_slice(&newest);
+    refusals::keep(&open(), &slice).unwrap();
+    assert_eq!(rights(&rig, disk.path()), less);
+    store(&open(), newest).unwrap();
+    let whole = rights(&rig, disk.path());
+    assert_eq!((whole.0, whole.2.len(), whole.3), (2, 1, 1));
+    assert!(whole.1.contains("c/*"), "{whole:?}");
+    open().write("slice.json", b"{").unwrap();
+    assert_eq!(rights(&rig, disk.path()), less);
+
+    // As an earlier release wrote it.
+    open()
+        .write(
+            "refused.json",
+            b"{\"recalls\":{},\"revoked\":{},\"withdrawn\":{}}",
+        )
+        .unwrap();
+    assert_eq!(rights(&rig, disk.path()).2, ["new", "old"]);
 }
 
 #[test]

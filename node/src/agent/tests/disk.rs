@@ -134,6 +134,52 @@ fn the_time_since_the_last_contact_survives_a_restart_and_a_wrong_clock_makes_it
 }
 
 #[tokio::test]
+async fn a_role_that_a_slice_takes_away_is_gone_although_the_disk_does_not_take_the_slice() {
+    use runtime::file::ailing::{Ailing, Illness};
+    let machine = machine();
+    let mut control = Control::start(&machine.clock).await;
+    let disk = Ailing::new(Arc::new(Real));
+    let (files, token) = (Arc::new(disk.clone()), control.token());
+    let agent = machine.start_on(files, Some(token.into())).await.unwrap();
+    let mut stream = control.stream().await;
+    stream.welcome(&machine.clock).await;
+    let access = |repositories: &str| {
+        let role = format!(
+            "{{allow: repository-reader, to: anonymous, on: prod, repositories: [{repositories}]}}"
+        );
+        document_with(&[], &format!("access:\n  - {role}\n"))
+    };
+    stream
+        .slice(1, &control.sign(1, &access("team/*, open/*")))
+        .await;
+    assert_eq!(stream.outcome(1).await, Ok(1));
+    let registry = agent.address().unwrap();
+    let looks = async |repository: &str| {
+        get(registry, &format!("/v2/{repository}/tags/list"))
+            .await
+            .0
+    };
+    assert_eq!((looks("team/a").await, looks("open/a").await), (404, 404));
+
+    disk.set(Some(Illness::Full));
+    stream
+        .slice(2, &control.sign(2, &access("open/*, more/*")))
+        .await;
+    assert_eq!(stream.outcome(2).await, Err(vec!["not-written".to_owned()]));
+    assert_eq!(looks("team/a").await, 401, "no disk is needed to take away");
+    assert_eq!(looks("open/a").await, 404, "what stays is not lost");
+    assert_eq!(looks("more/a").await, 401, "what is given waits");
+
+    disk.set(None);
+    let _next = control.stream().await;
+    eventually("what is given is here", async || {
+        looks("more/a").await == 404
+    })
+    .await;
+    assert_eq!(looks("team/a").await, 401);
+}
+
+#[tokio::test]
 async fn a_recall_or_revocation_that_the_disk_does_not_take_is_in_force_and_written_down_once_there_is_room()
  {
     use runtime::file::ailing::{Ailing, Illness};
