@@ -11,7 +11,7 @@ use identity::{
     certificate::SpiffeId,
     mint::{Error, Minted, Wanted},
 };
-use runtime::{Clock, Limit, Reconciler, Tasks};
+use runtime::{Clock, Reconciler, Tasks};
 use serde::Serialize;
 use topology::model::Topology;
 use uuid::Uuid;
@@ -24,10 +24,12 @@ use wire::{
 
 mod discovery;
 mod may;
+mod places;
 #[cfg(test)]
 mod tests;
 
 pub use may::{May, Refused, may};
+use places::Places;
 
 use crate::{
     publish::{Current, Publisher, issuer_declared},
@@ -36,8 +38,6 @@ use crate::{
 
 /// How long a federation token lives.
 pub const FEDERATION_LIFE: Duration = Duration::from_secs(600);
-/// How many calls are signed for at once; the others wait.
-const AT_ONCE: usize = 4;
 /// Who publishes the keys when nobody asked for it.
 const WHO: &str = "control-plane";
 /// How often keys of another control plane are looked for.
@@ -68,7 +68,7 @@ pub struct Issuer {
     keys: Arc<SigningKeys>,
     clock: Clock,
     tasks: Tasks,
-    minting: Limit,
+    places: Places,
     lives: Lives,
 }
 
@@ -124,7 +124,7 @@ impl Issuer {
             keys,
             clock,
             tasks,
-            minting: Limit::new("minting", AT_ONCE),
+            places: Places::new(),
             lives: Lives::default(),
         }
     }
@@ -142,14 +142,21 @@ impl Issuer {
         node: NodeName,
         wanted: Vec<Result<Wanted, String>>,
     ) -> Vec<Result<Minted, Error>> {
-        let permit = self.minting.acquire().await;
-        let (issuer, of, asked) = (self.clone(), node, wanted.len());
+        let asked = wanted.len();
+        let none = |why: &str| {
+            let away = || Err(Error::Away(why.to_owned()));
+            std::iter::repeat_with(away).take(asked).collect()
+        };
+        let Some(place) = self.places.enter(&node).await else {
+            return none("too many calls of this node wait for tokens");
+        };
+        let (issuer, of) = (self.clone(), node);
         let current = self.publisher.current();
         self.look_again(&current).await;
         // Signatures for a whole batch take long: not on a thread that serves others.
         let minted = self.tasks.spawn_blocking("mint", move || {
             // Until the work is done, whether or not somebody still waits for it.
-            let _permit = permit;
+            let _place = place;
             let mint = |wanted: Result<Wanted, String>| {
                 let wanted = wanted.map_err(Error::Refused)?;
                 let minted = issuer.mint_one(&current, &of, &wanted);
@@ -158,10 +165,9 @@ impl Issuer {
             };
             wanted.into_iter().map(mint).collect()
         });
-        let ending = || Err(Error::Away("the control plane is ending".to_owned()));
         minted
             .await
-            .unwrap_or_else(|_| std::iter::repeat_with(ending).take(asked).collect())
+            .unwrap_or_else(|_| none("the control plane is ending"))
     }
 
     /// Looks for keys that another control plane made, where nodes do not believe the one that would sign here.
