@@ -18,7 +18,7 @@ use crate::process::Process;
 const VERIFY: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(5);
 /// Where the control plane of an `up` listens: tests run side by side, and its usual addresses are for one of them only.
-pub(crate) const CONTROL: [&str; 6] = [
+pub const CONTROL: [&str; 6] = [
     "--api",
     "127.0.0.1:0",
     "--node-service",

@@ -88,6 +88,31 @@ fn authenticate(suffix: &Arc<std::sync::Mutex<String>>) -> (Authenticate, Clock,
     (config.build(resolve, &clock, &tasks).unwrap(), clock, tasks)
 }
 
+/// What somebody holds who logged in: an access token, and the refresh token beside it.
+struct Given {
+    bearer: Credentials,
+    refresh: Secret,
+}
+
+impl Given {
+    async fn to(proven: &Proven, authenticate: &Authenticate, local: Local<'_>) -> Self {
+        let issued = authenticate.issue(local, proven, Bound::default());
+        let refresh = authenticate.issue_refresh(local, proven).await;
+        Self {
+            bearer: Credentials::Bearer(issued.unwrap().token),
+            refresh: refresh.unwrap().unwrap(),
+        }
+    }
+
+    /// Whether the two count there, which both do or neither.
+    async fn counts(&self, authenticate: &Authenticate, local: Local<'_>) -> bool {
+        let caller = authenticate.caller(local, Some(&self.bearer), ORIGIN).await;
+        let refreshed = authenticate.refreshed(local, &self.refresh, ORIGIN).await;
+        assert_eq!(caller.is_ok(), refreshed.is_ok());
+        caller.is_ok()
+    }
+}
+
 fn basic(user: &str, secret: &Secret) -> Credentials {
     Credentials::Basic {
         user: user.to_owned(),
@@ -187,39 +212,11 @@ async fn a_removed_account_ends_its_tokens_at_once() {
     let (authenticate, _clock, _tasks) = authenticate(&suffix);
     let (before, after) = (accounts(&["ci", "other"]), accounts(&["other"]));
     let local = at("a:1", &before);
-    let proven = authenticate
-        .prove(local, "ci", &Secret::from("ci-one"), ORIGIN)
-        .await
-        .unwrap();
-    let access = authenticate
-        .issue(local, &proven, Bound::default())
-        .unwrap()
-        .token;
-    let refresh = authenticate
-        .issue_refresh(local, &proven)
-        .await
-        .unwrap()
-        .unwrap();
-    let bearer = Credentials::Bearer(access);
-    assert!(
-        authenticate
-            .caller(local, Some(&bearer), ORIGIN)
-            .await
-            .is_ok()
-    );
-    let local = at("a:1", &after);
-    assert!(
-        authenticate
-            .caller(local, Some(&bearer), ORIGIN)
-            .await
-            .is_err()
-    );
-    assert!(
-        authenticate
-            .refreshed(local, &refresh, ORIGIN)
-            .await
-            .is_err()
-    );
+    let password = Secret::from("ci-one");
+    let proven = authenticate.prove(local, "ci", &password, ORIGIN).await;
+    let given = Given::to(&proven.unwrap(), &authenticate, local).await;
+    assert!(given.counts(&authenticate, local).await);
+    assert!(!given.counts(&authenticate, at("a:1", &after)).await);
 }
 
 /// T38: a password is changed because somebody has the old one, who may have a token as well.

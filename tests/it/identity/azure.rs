@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use tests::authority::Authority;
 use tests::azure::{AppService, Directory, Entra, Identity, Imds, Vault};
 use tests::origin::Access;
+use tests::regmesh::CONTROL;
 use tests::server::{Answer, At};
 use tests::{Acr, Client, Fleet, Image, Origin, Regmesh, canary, namespace};
 
@@ -24,6 +25,13 @@ pub(super) fn rule_as(fleet: &mut Fleet, acr: &Acr, identity: &Identity) {
         acr.host()
     );
     fleet.topology.set("rules", "acr", &rule);
+}
+
+/// Pulls `image` once the node has it to give.
+async fn gets(client: &Client, repository: &str, image: &Image, what: &str) {
+    until(client, repository, "1", what, |reply| reply.status == 200).await;
+    let pulled = client.pull(repository, "1", "amd64").await.unwrap();
+    assert_eq!(pulled.digest, image.digest);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -51,12 +59,7 @@ async fn a_rule_pulls_from_an_acr_as_a_managed_identity_of_app_service() {
     let text = String::from_utf8_lossy(&refused.body).into_owned();
     assert!(text.contains("UPSTREAM_DENIED"), "{text}");
     acr.allow(&reader.object_id, "team/app");
-    until(&client, "acr/app", "1", "it is let in", |reply| {
-        reply.status == 200
-    })
-    .await;
-    let pulled = client.pull("acr/app", "1", "amd64").await.unwrap();
-    assert_eq!(pulled.digest, image.digest);
+    gets(&client, "acr/app", &image, "it is let in").await;
     acr.assert_data_saw_no_secret();
     for call in machine.record().all() {
         assert_eq!(
@@ -79,6 +82,12 @@ const HOSTS: [(IpAddr, &str); 4] = [
     (DATA, "contoso.westeurope.data.azurecr.io"),
     (VAULT, "kv.vault.azure.net"),
 ];
+
+/// All of them, for the test's own network.
+fn addresses() -> Vec<IpAddr> {
+    let hosts = HOSTS.iter().map(|(address, _)| *address);
+    hosts.chain([IMDS]).collect()
+}
 
 /// What every token of these carries.
 const TOKENS: [&str; 2] = ["canary-entra-", "canary-acr-"];
@@ -130,15 +139,8 @@ impl Azure {
             &file.display().to_string(),
             "--data-dir",
             &dir.join("data").display().to_string(),
-            "--api",
-            "127.0.0.1:0",
-            "--node-service",
-            "127.0.0.1:0",
-            "--control-admin",
-            "127.0.0.1:0",
-        ]
-        .map(str::to_owned);
-        command.extend(more);
+        ];
+        command.extend(more.into_iter().chain(CONTROL).map(str::to_owned));
         let command: Vec<&str> = command.iter().map(String::as_str).collect();
         Regmesh::start(&command).await.unwrap()
     }
@@ -146,12 +148,7 @@ impl Azure {
 
 #[test]
 fn imds_and_an_acr_under_their_real_names() {
-    let addresses: Vec<IpAddr> = HOSTS
-        .iter()
-        .map(|(address, _)| *address)
-        .chain([IMDS])
-        .collect();
-    namespace::inside(&addresses, || async {
+    namespace::inside(&addresses(), || async {
         let (azure, dir) = (Azure::start().await, tempfile::tempdir().unwrap());
         let reader = azure.entra.directory.identity("reader");
         azure.acr.allow(&reader.object_id, "*");
@@ -167,18 +164,7 @@ fn imds_and_an_acr_under_their_real_names() {
         );
         let regmesh = azure.up(dir.path(), &topology).await;
         let client = regmesh.client("dev");
-        until(
-            &client,
-            "acr/app",
-            "1",
-            "the identity's token is there",
-            |reply| reply.status == 200,
-        )
-        .await;
-        assert_eq!(
-            client.pull("acr/app", "1", "amd64").await.unwrap().digest,
-            image.digest
-        );
+        gets(&client, "acr/app", &image, "the identity's token is there").await;
         azure.acr.assert_data_saw_no_secret();
         assert!(!azure.acr.data_record().is_empty() && azure.acr.exchanges() == 1);
         // IMDS away: what is stored is served.
@@ -191,12 +177,7 @@ fn imds_and_an_acr_under_their_real_names() {
 
 #[test]
 fn a_credential_set_from_a_key_vault() {
-    let addresses: Vec<IpAddr> = HOSTS
-        .iter()
-        .map(|(address, _)| *address)
-        .chain([IMDS])
-        .collect();
-    namespace::inside(&addresses, || async {
+    namespace::inside(&addresses(), || async {
         let (azure, dir, origin) = (
             Azure::start().await,
             tempfile::tempdir().unwrap(),
@@ -230,22 +211,7 @@ fn a_credential_set_from_a_key_vault() {
         let text = String::from_utf8_lossy(&refused.body).into_owned();
         assert!(text.contains("SECRET_UNAVAILABLE"), "{text}");
         azure.vault.allow(&machine);
-        until(
-            &client,
-            "up/team/app",
-            "1",
-            "the secret can be read",
-            |reply| reply.status == 200,
-        )
-        .await;
-        assert_eq!(
-            client
-                .pull("up/team/app", "1", "amd64")
-                .await
-                .unwrap()
-                .digest,
-            image.digest
-        );
+        gets(&client, "up/team/app", &image, "the secret can be read").await;
         let said = regmesh.end().await.join("\n");
         canary::assert_absent("the log", &said, &[&password, TOKENS[0]]);
         canary::assert_absent_below(&dir.path().join("data"), &[&password], &[]);

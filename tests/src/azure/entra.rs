@@ -4,6 +4,7 @@
 //! compares issuer, subject and audience with the application's federated credentials, exactly. A credential may be unheard of for the
 //! first tries, as real ones are for minutes (AADSTS70021).
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
@@ -12,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::{Application, Directory};
 use crate::jwt::{self, Parts};
-use crate::server::{Answer, At, Record, Request, Serve, Server};
+use crate::server::{Answer, At, Request, Serve, Server};
 
 /// A running Entra. Dropped, it is gone.
 pub struct Entra {
@@ -58,17 +59,14 @@ impl Entra {
     pub fn token_url(&self, tenant: &str) -> String {
         format!("{}/{tenant}/oauth2/v2.0/token", self.server.url())
     }
+}
 
-    pub fn record(&self) -> &Record {
-        self.server.record()
-    }
+/// Its record, and going away and coming back.
+impl Deref for Entra {
+    type Target = Server;
 
-    pub async fn stop(&self) {
-        self.server.stop().await;
-    }
-
-    pub async fn resume(&self) {
-        self.server.resume().await;
+    fn deref(&self) -> &Server {
+        &self.server
     }
 }
 

@@ -3,12 +3,13 @@
 //! Both are as strict as the real ones about headers, versions and ids, and write numbers as text where those do. IMDS stands at
 //! 169.254.169.254:80, which only a network namespace may carry ([`crate::namespace`]): real machines answer there.
 
+use std::ops::Deref;
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
 use super::{Directory, Identity, TENANT, text};
-use crate::server::{Answer, At, Record, Request, Serve, Server};
+use crate::server::{Answer, At, Request, Serve, Server};
 
 const LIFE: i64 = 86_400;
 /// The documented one, and the one that Azure's library for Rust asks for.
@@ -23,7 +24,8 @@ pub struct AppService {
     secret: String,
 }
 
-struct Desk {
+/// What both are: a server whose next answers may be given by hand.
+pub struct Desk {
     server: Server,
     instead: Arc<Mutex<Vec<Answer>>>,
 }
@@ -45,26 +47,13 @@ impl Imds {
     pub async fn start_at(at: At, directory: &Directory) -> Self {
         Self(Desk::start("imds", at, directory, None).await)
     }
+}
 
-    pub fn url(&self) -> String {
-        self.0.server.url()
-    }
+impl Deref for Imds {
+    type Target = Desk;
 
-    pub fn record(&self) -> &Record {
-        self.0.server.record()
-    }
-
-    /// The next requests get these answers, one each.
-    pub fn answers_first(&self, answers: Vec<Answer>) {
-        *self.0.instead.lock().unwrap() = answers;
-    }
-
-    pub async fn stop(&self) {
-        self.0.server.stop().await;
-    }
-
-    pub async fn resume(&self) {
-        self.0.server.resume().await;
+    fn deref(&self) -> &Desk {
+        &self.0
     }
 }
 
@@ -82,26 +71,31 @@ impl AppService {
             ("IDENTITY_HEADER", self.secret.clone()),
         ]
     }
+}
 
-    pub fn record(&self) -> &Record {
-        self.desk.server.record()
+impl Deref for AppService {
+    type Target = Desk;
+
+    fn deref(&self) -> &Desk {
+        &self.desk
     }
+}
 
-    /// The next requests get these answers, one each.
-    pub fn answers_first(&self, answers: Vec<Answer>) {
-        *self.desk.instead.lock().unwrap() = answers;
-    }
+/// Its record, and going away and coming back.
+impl Deref for Desk {
+    type Target = Server;
 
-    pub async fn stop(&self) {
-        self.desk.server.stop().await;
-    }
-
-    pub async fn resume(&self) {
-        self.desk.server.resume().await;
+    fn deref(&self) -> &Server {
+        &self.server
     }
 }
 
 impl Desk {
+    /// The next requests get these answers, one each.
+    pub fn answers_first(&self, answers: Vec<Answer>) {
+        *self.instead.lock().unwrap() = answers;
+    }
+
     async fn start(name: &str, at: At, directory: &Directory, secret: Option<&str>) -> Self {
         let instead = Arc::default();
         let endpoint = Endpoint {

@@ -5,12 +5,13 @@
 //! libraries send.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Deref;
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
 use super::{Directory, Identity, TENANT, VAULT_AUDIENCE};
-use crate::server::{Answer, At, Record, Request, Serve, Server};
+use crate::server::{Answer, At, Request, Serve, Server};
 
 /// A running vault. Dropped, it is gone.
 pub struct Vault {
@@ -76,17 +77,14 @@ impl Vault {
         let mut state = self.shelf.state.lock().unwrap();
         state.readers.remove(&identity.object_id);
     }
+}
 
-    pub fn record(&self) -> &Record {
-        self.server.record()
-    }
+/// Its record, and going away and coming back.
+impl Deref for Vault {
+    type Target = Server;
 
-    pub async fn stop(&self) {
-        self.server.stop().await;
-    }
-
-    pub async fn resume(&self) {
-        self.server.resume().await;
+    fn deref(&self) -> &Server {
+        &self.server
     }
 }
 

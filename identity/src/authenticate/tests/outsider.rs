@@ -157,7 +157,7 @@ async fn a_token_that_is_not_genuine_is_not_tried_as_a_password_and_one_that_can
 #[tokio::test]
 async fn a_workloads_session_ends_with_its_token_and_a_persons_after_eight_hours() {
     let minutes = |n: u64| Duration::from_secs(n * 60);
-    for (person, lasts) in [(false, minutes(10)), (true, refresh::LIFE)] {
+    for (person, lasts_for) in [(false, minutes(10)), (true, refresh::LIFE)] {
         let (authenticate, clock, _tasks) = plain();
         let accounts = accounts(&[]);
         let one = One { person, ..CORP };
@@ -165,29 +165,17 @@ async fn a_workloads_session_ends_with_its_token_and_a_persons_after_eight_hours
             outsiders: &one,
             ..at("a:1", &accounts)
         };
-        let proven = authenticate
-            .exchange(local, &token(ISS, "x"), ORIGIN)
-            .await
-            .unwrap();
-        let refresh = authenticate
-            .issue_refresh(local, &proven)
-            .await
-            .unwrap()
-            .unwrap();
-        clock.advance(lasts - Duration::from_secs(1));
-        assert!(
-            authenticate
-                .refreshed(local, &refresh, ORIGIN)
-                .await
-                .is_ok()
-        );
+        let job = token(ISS, "x");
+        let proven = authenticate.exchange(local, &job, ORIGIN).await;
+        let given = Given::to(&proven.unwrap(), &authenticate, local).await;
+        let lasts = async || {
+            let refreshed = authenticate.refreshed(local, &given.refresh, ORIGIN);
+            refreshed.await.is_ok()
+        };
+        clock.advance(lasts_for - Duration::from_secs(1));
+        assert!(lasts().await);
         clock.advance(Duration::from_secs(1));
-        assert!(
-            authenticate
-                .refreshed(local, &refresh, ORIGIN)
-                .await
-                .is_err()
-        );
+        assert!(!lasts().await);
     }
 }
 
@@ -200,19 +188,9 @@ async fn what_was_given_for_an_issuers_token_ends_when_the_issuer_is_not_declare
         outsiders,
         ..at("a:1", &accounts)
     };
-    let proven = authenticate
-        .exchange(with(&CORP), &token(ISS, "x"), ORIGIN)
-        .await
-        .unwrap();
-    let refresh = authenticate
-        .issue_refresh(with(&CORP), &proven)
-        .await
-        .unwrap()
-        .unwrap();
-    let access = authenticate
-        .issue(with(&CORP), &proven, Bound::default())
-        .unwrap();
-    let bearer = Credentials::Bearer(access.token);
+    let job = token(ISS, "x");
+    let proven = authenticate.exchange(with(&CORP), &job, ORIGIN).await;
+    let given = Given::to(&proven.unwrap(), &authenticate, with(&CORP)).await;
     let moved: &'static One = &One {
         iss: "https://other.example",
         ..CORP
@@ -228,9 +206,6 @@ async fn what_was_given_for_an_issuers_token_ends_when_the_issuer_is_not_declare
         (with(renamed), false),
         (with(&CORP), true),
     ] {
-        let caller = authenticate.caller(local, Some(&bearer), ORIGIN).await;
-        assert_eq!(caller.is_ok(), counts);
-        let refreshed = authenticate.refreshed(local, &refresh, ORIGIN).await;
-        assert_eq!(refreshed.is_ok(), counts);
+        assert_eq!(given.counts(&authenticate, local).await, counts);
     }
 }

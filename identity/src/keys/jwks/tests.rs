@@ -23,6 +23,21 @@ fn name() -> IssuerName {
     "cluster".parse().unwrap()
 }
 
+/// An issuer that publishes one key.
+async fn published() -> (Clock, Issuer, Signer) {
+    let (issuer, key) = (Issuer::start().await, Signer::new("ES256", "a"));
+    issuer.publish(&[&key]);
+    (Clock::manual(0), issuer, key)
+}
+
+/// Its keys, which are in hand; what asking for them cost is not counted.
+async fn known(issuer: &Issuer, clock: &Clock) -> (Jwks, Arc<KeySet>) {
+    let source = jwks(issuer.place(), clock);
+    let keys = source.keys().await.unwrap();
+    issuer.asked();
+    (source, keys)
+}
+
 async fn reason(source: &Jwks) -> String {
     source.keys().await.unwrap_err().to_string()
 }
@@ -120,12 +135,7 @@ async fn a_cluster_is_asked_with_a_token_that_is_read_again_and_goes_nowhere_els
 
 #[tokio::test]
 async fn a_thousand_who_want_keys_cost_one_question_and_no_other_while_the_keys_last() {
-    let (clock, issuer, key) = (
-        Clock::manual(0),
-        Issuer::start().await,
-        Signer::new("ES256", "a"),
-    );
-    issuer.publish(&[&key]);
+    let (clock, issuer, _) = published().await;
     issuer.cache_control("public, max-age=3600");
     let source = jwks(issuer.place(), &clock);
     let all = join_all((0..1000).map(|_| source.keys())).await;
@@ -145,15 +155,8 @@ async fn a_thousand_who_want_keys_cost_one_question_and_no_other_while_the_keys_
 
 #[tokio::test]
 async fn a_flood_of_unknown_keys_asks_once_a_minute_and_evicts_nothing() {
-    let (clock, issuer, key) = (
-        Clock::manual(0),
-        Issuer::start().await,
-        Signer::new("ES256", "a"),
-    );
-    issuer.publish(&[&key]);
-    let source = jwks(issuer.place(), &clock);
-    let keys = source.keys().await.unwrap();
-    issuer.asked();
+    let (clock, issuer, _) = published().await;
+    let (source, keys) = known(&issuer, &clock).await;
     for _ in 0..3 {
         let all = join_all((0..1000).map(|_| source.newer(&keys))).await;
         for same in all {
@@ -168,15 +171,8 @@ async fn a_flood_of_unknown_keys_asks_once_a_minute_and_evicts_nothing() {
 
 #[tokio::test]
 async fn good_keys_stay_whatever_the_issuer_says_next() {
-    let (clock, issuer, key) = (
-        Clock::manual(0),
-        Issuer::start().await,
-        Signer::new("ES256", "a"),
-    );
-    issuer.publish(&[&key]);
-    let source = jwks(issuer.place(), &clock);
-    let keys = source.keys().await.unwrap();
-    issuer.asked();
+    let (clock, issuer, key) = published().await;
+    let (source, keys) = known(&issuer, &clock).await;
     let html = "<html>maintenance</html>".to_owned();
     let huge = format!("{{\"keys\": [], \"a\": \"{}\"}}", "a".repeat(300_000));
     let bad = [
@@ -207,9 +203,7 @@ async fn good_keys_stay_whatever_the_issuer_says_next() {
 
 #[tokio::test]
 async fn an_issuer_that_is_another_or_points_elsewhere_has_no_keys() {
-    let (clock, issuer) = (Clock::manual(0), Issuer::start().await);
-    let key = Signer::new("ES256", "a");
-    issuer.publish(&[&key]);
+    let (clock, issuer, _) = published().await;
     let slash = format!("{}/", issuer.url);
     let port = issuer.url.rsplit(':').next().unwrap();
     let by_number = format!("http://127.0.0.1:{port}/openid/v1/jwks");
@@ -300,12 +294,7 @@ async fn an_issuer_that_says_nothing_is_left_after_its_time_and_not_asked_at_onc
 #[tokio::test]
 async fn a_start_while_the_issuer_is_away_has_the_last_good_keys_of_the_very_place() {
     let directory = tempfile::tempdir().unwrap();
-    let (clock, issuer, key) = (
-        Clock::manual(0),
-        Issuer::start().await,
-        Signer::new("ES256", "a"),
-    );
-    issuer.publish(&[&key]);
+    let (clock, issuer, key) = published().await;
     let start = |place: Place| {
         let around = around(&clock, Some(directory.path().join("issuers")));
         Jwks::new(&name(), place, &around)
@@ -370,12 +359,7 @@ async fn keys_of_issuers_that_are_gone_leave_the_disk() {
 #[tokio::test]
 async fn a_disk_that_fails_costs_nothing_but_the_copy() {
     let directory = tempfile::tempdir().unwrap();
-    let (clock, issuer, key) = (
-        Clock::manual(0),
-        Issuer::start().await,
-        Signer::new("ES256", "a"),
-    );
-    issuer.publish(&[&key]);
+    let (clock, issuer, key) = published().await;
     for (fault, at) in
         (0..16).flat_map(|at| [(Fault::Stop, at), (Fault::Error(ErrorKind::Other), at)])
     {
