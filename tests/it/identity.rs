@@ -29,6 +29,7 @@ mod clients;
 mod cluster;
 mod federated;
 mod keys;
+mod kubelet;
 mod outage;
 mod people;
 mod probing;
