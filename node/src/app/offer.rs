@@ -105,6 +105,14 @@ pub(super) struct Started {
     pub defaults: Defaults,
 }
 
+/// What `own` says otherwise and `before` did not, for people.
+pub(super) fn new_restarts(started: &Started, before: Option<&Node>, own: &Node) -> Vec<String> {
+    let known = before.map(|before| restarts(started, before));
+    let mut new = restarts(started, own);
+    new.retain(|text| known.as_ref().is_none_or(|known| !known.contains(text)));
+    new
+}
+
 /// What `own` says otherwise, for people; empty when a restart would change nothing.
 pub(super) fn restarts(started: &Started, own: &Node) -> Vec<String> {
     let old = &started.own;
@@ -124,4 +132,36 @@ pub(super) fn restarts(started: &Started, own: &Node) -> Vec<String> {
     changed
         .map(|(_, key)| format!("'{key}' has changed: restart the node to put it in force"))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(more: &str) -> Node {
+        let text = format!("version: 1\nmesh: one\nnodes:\n  dev: {{{more}}}\n");
+        let loaded = topology::load(&[("t.yaml".to_owned(), text)]);
+        let nodes = loaded.expect("valid").topology.nodes;
+        Node::clone(&nodes[&"dev".parse().unwrap()])
+    }
+
+    #[test]
+    fn what_was_started_with_other_addresses_is_told_once() {
+        let at = |port: u16| node(&format!("endpoint: 'http://127.0.0.1:{port}'"));
+        let listening = node("endpoint: 'http://127.0.0.1:5000', listen: '127.0.0.1:6000'");
+        let started = Started {
+            own: at(5000),
+            listen: false,
+            admin: false,
+            certified: false,
+            defaults: Defaults::Up,
+        };
+        let keys = |before: &Node, own: &Node| new_restarts(&started, Some(before), own).join(" ");
+        assert_eq!(keys(&at(5000), &at(5000)), "");
+        assert!(keys(&at(5000), &at(5001)).starts_with("'endpoint' has changed: restart"));
+        assert_eq!(keys(&at(5001), &at(5001)), "", "once");
+        assert_eq!(keys(&at(5001), &at(5000)), "", "it is as it was");
+        assert!(keys(&at(5001), &listening).starts_with("'listen' has changed: restart"));
+        assert_eq!(new_restarts(&started, None, &at(5001)).len(), 1);
+    }
 }

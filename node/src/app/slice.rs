@@ -15,7 +15,7 @@ use topology::{
 };
 use wire::{digest::Digest, event::Action, generation::Generation, name::NodeName, time::WallTime};
 
-use super::Shared;
+use super::{Shared, offer};
 use crate::{
     event::Subscription,
     http::{
@@ -158,6 +158,12 @@ impl Shared {
             .config_applied
             .set([], self.clock.wall_ms() as f64 / 1000.0);
         tracing::info!(node = %self.name, generation = %slice.generation, rules = own.rules.len(), "a slice is in force");
+        let before = self.slice.load();
+        let restarts = offer::new_restarts(&self.started, before.own(), own);
+        if !restarts.is_empty() {
+            let changes = restarts.join("; ");
+            tracing::warn!(node = %self.name, changes, "the topology has changed what this node is started with");
+        }
         self.slice.store(Arc::new(slice));
     }
 
