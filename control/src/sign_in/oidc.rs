@@ -196,10 +196,11 @@ impl Oidc {
         let claims = URL_SAFE_NO_PAD.decode(payload).ok()?;
         let claims: Value = serde_json::from_slice(&claims).ok()?;
         let iss = claims.get("iss")?.as_str()?;
-        let said = match claims.get("aud")? {
-            Value::Array(several) => several.iter().filter_map(Value::as_str).collect(),
-            one => vec![one.as_str()?],
-        };
+        let audience = claims.get("aud")?;
+        let several = audience
+            .as_array()
+            .map_or(std::slice::from_ref(audience), Vec::as_slice);
+        let said: Vec<&str> = several.iter().filter_map(Value::as_str).collect();
         let own = own(topology, &self.0.own)?;
         let issuers = topology.issuers.values().filter(|issuer| issuer.url == iss);
         let mut taken = issuers.map(|issuer| {
