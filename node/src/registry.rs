@@ -135,6 +135,13 @@ impl Config {
     }
 }
 
+impl Registry {
+    /// The mesh is another: what was not there for a rule, here or at a node asked, may be there by now.
+    pub fn topology_changed(&self) {
+        self.inner.remembered.forget_absent();
+    }
+}
+
 impl std::fmt::Debug for Registry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Registry")

@@ -49,6 +49,19 @@ async fn a_pull_after_an_applied_change_follows_it_and_status_shows_the_generati
             })
             .await;
     }
+    // A change two tiers up, of what nobody found a moment ago.
+    let moved = Image::single(43).build();
+    fleet.origin.put("elsewhere/moved", "1", &moved);
+    let missed = fleet
+        .client("spoke")
+        .get_manifest("mirror/moved", "1")
+        .await;
+    assert_eq!(missed.unwrap().status, 404);
+    let source = format!("{}/elsewhere/*", fleet.origin.host());
+    let rule = format!("{{on: dev, source: \"{source}\", target: \"mirror/*\"}}");
+    fleet.topology.set("rules", "dev-mirror", &rule);
+    fleet.apply().await.well();
+    fleet.pulls("spoke", "mirror/moved", &moved).await;
     // And away again: what is stored stays, new pulls stop.
     for (node, ..) in &rules {
         fleet.topology.remove("rules", &format!("{node}-mirror"));

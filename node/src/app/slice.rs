@@ -150,6 +150,9 @@ impl Shared {
         self.upstreams
             .retain(&own.rules.iter().map(|rule| rule.name.clone()).collect());
         self.copies.rules_changed();
+        if in_force.is_some_and(|before| before < slice.generation) {
+            self.registry.topology_changed();
+        }
         self.tell_recalls(slice.recalls()).await;
         self.metrics
             .config_generation

@@ -109,6 +109,11 @@ impl Remembered {
         }
     }
 
+    /// Forgets every 404.
+    pub(super) fn forget_absent(&self) {
+        self.absent.invalidate_all();
+    }
+
     /// Whether a check may be forced now; says yes at most once a second per tag.
     pub(super) fn may_force(&self, repository: &RepositoryName, tag: &Tag) -> bool {
         self.is_due(&self.forced, repository, tag, FORCED_EVERY)
@@ -238,6 +243,25 @@ mod tests {
                 .absent(&rule, &source, &reference, Asked::GetBlob)
                 .is_none()
         );
+    }
+
+    #[test]
+    fn a_404_of_another_topology_counts_no_more() {
+        let remembered = Remembered::new(Clock::manual(0), ABSENT_FOR);
+        let (rule, source) = names();
+        let reference = Reference::Tag(tag("1"));
+        let gone = Error::gone("404");
+        let ask = || {
+            remembered
+                .absent(&rule, &source, &reference, Asked::GetManifest)
+                .is_some()
+        };
+        remembered.is_absent(&rule, &source, &reference, Asked::GetManifest, &gone);
+        assert!(ask());
+        remembered.forget_absent();
+        assert!(!ask());
+        remembered.is_absent(&rule, &source, &reference, Asked::GetManifest, &gone);
+        assert!(ask());
     }
 
     #[test]
