@@ -1,7 +1,7 @@
 //! The issuer of managed and federated identities: may this node have a token for this rule, then mint it.
 //!
-//! Called by `grpc` and `http`; calls `publish` for what is in force and `signing_key` for signatures. Grants name the issuer and are
-//! dated as the generation in force says, so that every node that has it believes them. Federation tokens and the discovery document
+//! Called by `grpc` and `http`; calls `publish` for what is in force and `signing_key` for signatures. Grants name the issuer and the
+//! generation in force, so that every node that has it believes them. Federation tokens and the discovery document
 //! name the URL at which foreigners reach us now. Source: `spec/identity.md`, `spec/control-plane.md` "Identity tokens".
 
 use std::{sync::Arc, time::Duration};
@@ -17,7 +17,7 @@ use topology::model::Topology;
 use uuid::Uuid;
 use wire::{
     generation::Generation,
-    name::{MeshName, NodeName, RuleAt, RuleName},
+    name::{MeshName, NodeName, RuleName},
     scope::Action,
     time::WallTime,
 };
@@ -205,10 +205,10 @@ impl Issuer {
         given: &May<'_>,
     ) -> Result<Minted, Error> {
         let May::Grant {
-            upstream,
             login_server,
             repositories,
             bound,
+            ..
         } = given
         else {
             return Err(unknown());
@@ -216,9 +216,6 @@ impl Issuer {
         let grants = &current.published.desired.grants;
         let now = self.now();
         let expires = now.plus(self.lives.grant);
-        let withdrawn = grants.withdrawn.get(*upstream);
-        let since = withdrawn.and_then(|rules| rules.get(&RuleAt::new(node, &wanted.rule)));
-        let begins = since.copied().unwrap_or(now).max(now).seconds();
         let id = SpiffeId::Node {
             mesh: topology.mesh.clone(),
             node: node.clone(),
@@ -227,8 +224,8 @@ impl Issuer {
             iss: grants.issuer.clone(),
             aud: login_server.clone(),
             sub: grant::subject(&topology.mesh, &wanted.identity),
-            iat: begins,
-            nbf: begins,
+            iat: now.seconds(),
+            nbf: now.seconds(),
             exp: expires.seconds(),
             jti: Uuid::now_v7(),
             regmesh: About {

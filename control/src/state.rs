@@ -16,6 +16,7 @@ use wire::{
     generation::Generation,
     name::{NodeName, RuleAt},
     time::WallTime,
+    withdrawal::Withdrawal,
 };
 
 mod admit;
@@ -51,10 +52,12 @@ pub struct Desired {
 pub struct Grants {
     /// The `iss` of every grant.
     pub issuer: String,
+    /// What it was before, and since when (milliseconds) it is not any more: as long as grants of that time live.
+    pub former: BTreeMap<String, WallTime>,
     /// The public keys by id: P-256, the uncompressed point in base64url without padding.
     pub keys: BTreeMap<String, String>,
-    /// By upstream node, and rule on its own node: grants that were made before the time (milliseconds) are worth nothing there.
-    pub withdrawn: BTreeMap<NodeName, BTreeMap<RuleAt, WallTime>>,
+    /// By upstream node, and rule on its own node: which grants are worth nothing there.
+    pub withdrawn: BTreeMap<NodeName, BTreeMap<RuleAt, Withdrawal>>,
 }
 
 /// Why a digest is refused.

@@ -257,7 +257,7 @@ mod tests {
         let via = Via {
             rule: "apps".parse().unwrap(),
             node: "edge".parse().unwrap(),
-            made: 0,
+            generation: wire::generation::Generation(0),
             key: "k".to_owned(),
         };
         let of_a_rule = Holder {

@@ -86,6 +86,7 @@ async fn a_rule_learns_nothing_of_what_its_identity_may_not_read() {
     let grants = Grants {
         issuer: ISSUER.to_owned(),
         keys: keys.points(),
+        former: [].into(),
         withdrawn: [].into(),
     };
     let mesh = Mesh::builder().with(PROMOTER).grants(grants).start().await;

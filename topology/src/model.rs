@@ -3,7 +3,10 @@
 //! Only `validate` makes one from a `Document`, so nothing below looks again at names, references, overlaps or depths.
 //! Node selectors (`on`) are resolved here: each node holds its own rules, assignments and webhooks.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use wire::{
     assignment::{Assignee, Assignment},
@@ -11,6 +14,7 @@ use wire::{
     name::{AccountName, CredentialName, IdentityName, IssuerName, MeshName, NodeName, RuleAt},
     secret_ref::SecretRef,
     time::WallTime,
+    withdrawal::Withdrawal,
 };
 
 use self::rule::UpstreamRef;
@@ -88,10 +92,12 @@ pub struct SliceOf {
 pub struct Grants {
     /// Who mints them: the `iss` of every grant.
     pub issuer: String,
+    /// What the issuer was called before, as long as grants of that time live.
+    pub former: BTreeSet<String>,
     /// The keys that sign them, by id: P-256, the uncompressed point in base64url without padding.
     pub keys: BTreeMap<String, String>,
-    /// Grants for these rules, each on one node, that were made before the time are worth nothing.
-    pub withdrawn: BTreeMap<RuleAt, WallTime>,
+    /// For which rules, each on one node, earlier grants are worth nothing.
+    pub withdrawn: BTreeMap<RuleAt, Withdrawal>,
 }
 
 /// Why and since when a digest is refused.

@@ -15,6 +15,7 @@ use wire::{
     digest::Digest,
     name::{AccountName, CredentialName, IdentityName, IssuerName, NodeName},
     time::WallTime,
+    withdrawal::Withdrawal,
 };
 
 use crate::{
@@ -215,7 +216,17 @@ fn grants(grants: &Grants) -> document::slice::Grants {
         keys: (grants.keys.iter())
             .map(|(id, point)| (key(id), key(point)))
             .collect(),
-        withdrawn: since(&grants.withdrawn),
+        former: grants.former.iter().map(key).collect(),
+        withdrawn: (grants.withdrawn.iter())
+            .map(|(rule, withdrawal)| (key(rule), withdrawn(withdrawal)))
+            .collect(),
+    }
+}
+
+fn withdrawn(withdrawal: &Withdrawal) -> document::slice::Withdrawal {
+    document::slice::Withdrawal {
+        before: Some(At::made(withdrawal.before.0)),
+        at: text(withdrawal.at),
     }
 }
 

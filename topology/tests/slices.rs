@@ -1,7 +1,7 @@
 //! What a node is given of a mesh, and what an older node makes of a slice from a newer release.
 
 use topology::{Loaded, load, load_slice, model::Grants};
-use wire::time::WallTime;
+use wire::{generation::Generation, time::WallTime, withdrawal::Withdrawal};
 
 const MESH: &str = r#"
 mesh: contoso
@@ -210,6 +210,11 @@ fn a_network_with_a_newer_key_refuses_the_whole_slice() {
 
 const DIGEST: &str = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
+const WITHDRAWAL: Withdrawal = Withdrawal {
+    before: Generation(7),
+    at: WallTime(1_700_000_000_789),
+};
+
 fn with_beside() -> String {
     let recall = topology::model::Recall {
         reason: "CVE: \"xz\" – don't\nrun".to_owned(),
@@ -220,12 +225,9 @@ fn with_beside() -> String {
     let leaf = "leaf".parse().expect("a name");
     let grants = Grants {
         issuer: "https://control.example".to_owned(),
+        former: ["http://10.0.0.1:7080".to_owned()].into(),
         keys: [("k-1".to_owned(), "BHdX".to_owned())].into(),
-        withdrawn: [(
-            "mid/up".parse().expect("a name"),
-            WallTime(1_700_000_000_789),
-        )]
-        .into(),
+        withdrawn: [("mid/up".parse().expect("a name"), WITHDRAWAL)].into(),
     };
     let beside = topology::slice::Beside {
         recalls,
@@ -250,7 +252,8 @@ fn a_slice_brings_what_was_decided_beside_the_topology() {
     assert_eq!(grants.issuer, "https://control.example");
     assert_eq!(grants.keys["k-1"], "BHdX");
     let up = "mid/up".parse().expect("a name");
-    assert_eq!(grants.withdrawn[&up], WallTime(1_700_000_000_789));
+    assert_eq!(grants.withdrawn[&up], WITHDRAWAL);
+    assert!(grants.former.contains("http://10.0.0.1:7080"));
     let without = load_slice("slice", &slice_of("leaf")).expect("valid");
     let without = without.topology.slice.expect("the section");
     assert!(without.recalls.is_empty() && without.revoked.is_empty());

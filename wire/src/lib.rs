@@ -43,3 +43,4 @@ pub mod schema;
 pub mod scope;
 pub mod secret_ref;
 pub mod time;
+pub mod withdrawal;

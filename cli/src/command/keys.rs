@@ -24,7 +24,7 @@ pub struct Rotate {
     /// After a leak: drop the issuer's keys at once, so that nothing they signed is believed, and sign by new ones; not the CA's
     #[arg(long)]
     pub revoke: bool,
-    /// Do not ask
+    /// Do not ask; needed where nobody can be asked
     #[arg(short, long, requires = "revoke")]
     pub yes: bool,
 }

@@ -2,18 +2,22 @@
 //!
 //! The URL is decided here, when a generation is published, and not when slices are cut: so all control planes over one store mint under
 //! the same one. Where the topology does not say it, it is the API's own address of whoever published first and then stays, because to a
-//! node it is a name and nothing to call. Nodes learn keys from slices, never by HTTP.
+//! node it is a name and nothing to call. Another URL leaves the one before believed for as long as grants that name it live. Nodes learn keys from slices, never by HTTP.
 
 use std::collections::BTreeMap;
 
 use topology::model::{Control, Topology};
-use wire::generation::Generation;
+use wire::{generation::Generation, time::WallTime};
 
 use super::{
     Current,
     draft::{Draft, Next, Stamp},
+    withdraw::KEEP,
 };
 use crate::state::{Grants, NewEntry};
+
+/// How many former names of the issuer are believed at most.
+const MOST_FORMER: usize = 8;
 
 /// What grants are to be believed by.
 #[derive(Debug, Clone, Default)]
@@ -26,14 +30,33 @@ pub(super) struct Believed {
 
 impl Believed {
     /// Puts it into what is to be published.
-    pub(super) fn write(&self, grants: &mut Grants, topology: &Topology) {
+    pub(super) fn write(&self, grants: &mut Grants, topology: &Topology, now: WallTime) {
         let Some(keys) = &self.keys else { return };
         grants.keys.clone_from(keys);
-        match declared(topology.control.as_ref()) {
-            Some(url) => url.clone_into(&mut grants.issuer),
-            None if grants.issuer.is_empty() => grants.issuer.clone_from(&self.own),
-            None => {}
+        let before = match declared(topology.control.as_ref()) {
+            Some(url) => std::mem::replace(&mut grants.issuer, url.to_owned()),
+            None if grants.issuer.is_empty() => {
+                std::mem::replace(&mut grants.issuer, self.own.clone())
+            }
+            None => grants.issuer.clone(),
+        };
+        if !before.is_empty() && before != grants.issuer {
+            grants.former.insert(before, now);
         }
+        forget(grants, now);
+    }
+}
+
+/// Former names whose grants have ended, and the oldest where there are very many.
+fn forget(grants: &mut Grants, now: WallTime) {
+    grants.former.remove(&grants.issuer);
+    grants.former.retain(|_, since| since.plus(KEEP) > now);
+    while grants.former.len() > MOST_FORMER {
+        let oldest = grants.former.iter().min_by_key(|(_, since)| **since);
+        let Some(oldest) = oldest.map(|(url, _)| url.clone()) else {
+            return;
+        };
+        grants.former.remove(&oldest);
     }
 }
 
@@ -50,7 +73,7 @@ pub(super) fn publish(current: &Current, stamp: &Stamp) -> Draft<Generation> {
     let before = &current.published.desired.grants;
     let mut after = before.clone();
     if let Some(topology) = current.topology.as_deref() {
-        stamp.believed.write(&mut after, topology);
+        stamp.believed.write(&mut after, topology, stamp.at);
     }
     if after == *before {
         return Draft::nothing(current.generation());
@@ -115,12 +138,43 @@ mod tests {
                 issuer: before.to_owned(),
                 ..Grants::default()
             };
-            believed.write(&mut grants, &loaded.topology);
+            believed.write(&mut grants, &loaded.topology, WallTime(0));
             assert_eq!(grants.issuer, expected, "{control}");
             assert_eq!(grants.keys.len(), 1);
+            let former = !before.is_empty() && before != expected;
+            assert_eq!(grants.former.contains_key(before), former, "{control}");
             let mut untouched = Grants::default();
-            Believed::default().write(&mut untouched, &loaded.topology);
+            Believed::default().write(&mut untouched, &loaded.topology, WallTime(0));
             assert_eq!(untouched, Grants::default());
+        }
+    }
+
+    #[test]
+    fn an_issuer_that_is_called_otherwise_now_is_believed_as_long_as_its_grants_live() {
+        let believed = Believed {
+            keys: Some(BTreeMap::new()),
+            own: String::new(),
+        };
+        let named = |url: &str| {
+            let text = format!(
+                "version: 1\nmesh: m\ncontrol: {{issuer: '{url}'}}\nnodes: {{a: {{endpoint: 'https://a.example'}}}}\n"
+            );
+            topology::load(&[("t".to_owned(), text)]).unwrap().topology
+        };
+        let (mut grants, hour) = (Grants::default(), std::time::Duration::from_secs(3_600));
+        let mut write = |url: &str, hours: u32| {
+            let now = WallTime(0).plus(hour * hours);
+            believed.write(&mut grants, &named(url), now);
+            grants.former.keys().cloned().collect::<Vec<_>>()
+        };
+        assert!(write("https://a.example", 0).is_empty());
+        assert_eq!(write("https://b.example", 1), ["https://a.example"]);
+        assert_eq!(write("https://b.example", 24), ["https://a.example"]);
+        assert!(write("https://b.example", 26).is_empty());
+        assert_eq!(write("https://a.example", 27), ["https://b.example"]);
+        assert_eq!(write("https://b.example", 28), ["https://a.example"]);
+        for n in 0..20 {
+            assert!(write(&format!("https://n{n}.example"), 28 + n).len() <= MOST_FORMER);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What is decided beside the topology: recalls, revocations, and the number itself after a restore.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::json;
 use wire::{digest::Digest, generation::Generation, name::NodeName};
@@ -87,7 +87,7 @@ pub(super) fn revoke(current: &Current, node: &NodeName, stamp: &Stamp) -> Draft
         desired.revoked.retain(|_, since| *since >= oldest);
         desired.revoked.insert(node.clone(), stamp.at);
         let withdrawn = &mut desired.grants.withdrawn;
-        withdraw::node(withdrawn, topology.as_deref(), node, stamp.at);
+        withdraw::node(withdrawn, topology.as_deref(), node, stamp.withdrawal());
     });
     published(current, entry)
 }
@@ -113,7 +113,14 @@ pub(super) fn recover(
         after: Some(json!({"generation": generation})),
         ..stamp.entry("recover", "topology")
     };
-    let current = stamp.beside(current, |_| {});
+    let by = stamp.withdrawal();
+    let current = stamp.beside(current, |desired| {
+        // Grants of the time that was lost name generations that these may be below.
+        let rules = desired.grants.withdrawn.values_mut();
+        for known in rules.flat_map(BTreeMap::values_mut) {
+            known.before = by.before;
+        }
+    });
     Ok(published(current, entry))
 }
 

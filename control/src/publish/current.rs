@@ -135,6 +135,7 @@ fn grants(published: &state::Grants) -> Option<model::Grants> {
     let known = !published.keys.is_empty();
     known.then(|| model::Grants {
         issuer: published.issuer.clone(),
+        former: published.former.keys().cloned().collect(),
         keys: published.keys.clone(),
         withdrawn: BTreeMap::new(),
     })

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use topology::{document::Document, model::Topology};
-use wire::{generation::Generation, time::WallTime};
+use wire::{generation::Generation, time::WallTime, withdrawal::Withdrawal};
 
 use super::{Current, believed::Believed, withdraw};
 use crate::state::{Desired, NewEntry, Published};
@@ -54,9 +54,17 @@ impl Stamp {
         }
     }
 
+    /// That what earlier generations minted counts no more.
+    pub(super) fn withdrawal(&self) -> Withdrawal {
+        Withdrawal {
+            before: self.generation,
+            at: self.at,
+        }
+    }
+
     fn published(&self, mut desired: Desired, topology: Option<&Topology>) -> Published {
         if let Some(topology) = topology {
-            self.believed.write(&mut desired.grants, topology);
+            self.believed.write(&mut desired.grants, topology, self.at);
         }
         Published {
             generation: self.generation,
@@ -79,7 +87,12 @@ impl Stamp {
             ..before.published.desired.clone()
         };
         let old = before.topology.as_deref();
-        withdraw::change(&mut desired.grants.withdrawn, old, &topology, self.at);
+        withdraw::change(
+            &mut desired.grants.withdrawn,
+            old,
+            &topology,
+            self.withdrawal(),
+        );
         let published = self.published(desired, Some(&topology));
         Current::of(published, Arc::new(document), Some(Arc::new(topology)))
     }

@@ -1,14 +1,14 @@
-//! Which grants a change makes wrong: pure, (old topology, new topology, now) -> when grants for which rules on which nodes count no
+//! Which grants a change makes wrong: pure, (old topology, new topology, now) -> for which rules on which nodes earlier grants count no
 //! longer, by upstream.
 //!
 //! A grant stays right while its rule on its node speaks for the same identity towards the same repositories of the same upstream. What
-//! surprises: the time is a little ahead of now, and grants made meanwhile are dated by it. A control plane goes on minting by the old
-//! topology while a new one is checked and travels, and clocks differ; those grants must fall too. Verifiers forgive a minute.
+//! falls is what an earlier generation minted, as each grant says it: a control plane goes on minting by the old topology while a new one
+//! is checked and travels, and clocks differ. Times say only when an entry is in force, and when it concerns no grant any more.
 //! Another node's grants for a rule of the same name stay right: that node may be cut off from us and have no other.
 
 use std::{collections::BTreeMap, time::Duration};
 
-use identity::authenticate::{grant, trust::AHEAD};
+use identity::authenticate::grant;
 use topology::model::{
     Topology,
     identity::IdentityKind,
@@ -19,13 +19,14 @@ use wire::{
     name::{IdentityName, NodeName, RuleAt, RuleName},
     pattern::Pattern,
     time::WallTime,
+    withdrawal::Withdrawal,
 };
 
-/// By upstream node, and rule on its own node: since when.
-pub(super) type Withdrawn = BTreeMap<NodeName, BTreeMap<RuleAt, WallTime>>;
+/// By upstream node, and rule on its own node.
+pub(super) type Withdrawn = BTreeMap<NodeName, BTreeMap<RuleAt, Withdrawal>>;
 
-/// How long after its time an entry is about no grant any more.
-const KEEP: Duration = Duration::from_secs(3_600 + grant::LIFE.as_secs());
+/// How long after its time an entry is about no grant any more. Clocks of control planes may differ by an hour.
+pub(super) const KEEP: Duration = Duration::from_secs(3_600 + grant::LIFE.as_secs());
 
 /// What a grant for one rule on one node says, beside times.
 #[derive(Debug, PartialEq, Eq)]
@@ -42,9 +43,9 @@ pub(super) fn change(
     withdrawn: &mut Withdrawn,
     old: Option<&Topology>,
     new: &Topology,
-    now: WallTime,
+    by: Withdrawal,
 ) {
-    forget(withdrawn, now);
+    forget(withdrawn, by.at);
     let Some(old) = old else { return };
     let after: BTreeMap<_, _> = said(new, |_| true).collect();
     for (of, before) in said(old, |_| true) {
@@ -52,7 +53,7 @@ pub(super) fn change(
         if now_said != Some(&before)
             && !now_said.is_some_and(|said| swapped(&before, said, new, of))
         {
-            withdraw(withdrawn, before.upstream, of, now);
+            withdraw(withdrawn, before.upstream, of, by);
         }
     }
 }
@@ -87,34 +88,23 @@ pub(super) fn node(
     withdrawn: &mut Withdrawn,
     topology: Option<&Topology>,
     node: &NodeName,
-    now: WallTime,
+    by: Withdrawal,
 ) {
-    forget(withdrawn, now);
+    forget(withdrawn, by.at);
     let Some(topology) = topology else { return };
     for (of, said) in said(topology, |own| own.name == *node) {
-        withdraw(withdrawn, said.upstream, of, now);
+        withdraw(withdrawn, said.upstream, of, by);
     }
 }
 
-fn withdraw(withdrawn: &mut Withdrawn, upstream: &NodeName, (node, rule): Of<'_>, now: WallTime) {
+fn withdraw(withdrawn: &mut Withdrawn, upstream: &NodeName, (node, rule): Of<'_>, by: Withdrawal) {
     let rules = withdrawn.entry(upstream.clone()).or_default();
-    rules.insert(RuleAt::new(node, rule), since(now));
-}
-
-/// Rounded up, because grants are dated in whole seconds.
-fn since(now: WallTime) -> WallTime {
-    let at = now.plus(AHEAD);
-    let begun = i64::from(at.0.rem_euclid(1_000) > 0);
-    WallTime(
-        at.0.div_euclid(1_000)
-            .saturating_add(begun)
-            .saturating_mul(1_000),
-    )
+    rules.insert(RuleAt::new(node, rule), by);
 }
 
 fn forget(withdrawn: &mut Withdrawn, now: WallTime) {
     for rules in withdrawn.values_mut() {
-        rules.retain(|_, at| at.plus(KEEP) > now);
+        rules.retain(|_, by| by.at.plus(KEEP) > now);
     }
     withdrawn.retain(|_, rules| !rules.is_empty());
 }
@@ -161,6 +151,13 @@ mod tests {
     use super::*;
 
     const NOW: WallTime = WallTime(1_800_000_000_001);
+
+    fn by(at: WallTime) -> Withdrawal {
+        Withdrawal {
+            before: wire::generation::Generation(7),
+            at,
+        }
+    }
 
     /// A mesh of a hub, a spare hub and two leaves, with one rule on both leaves.
     fn mesh(changes: &[(&str, &str)]) -> Topology {
@@ -287,11 +284,10 @@ access:
                 .map(|(from, to)| (from.as_str(), to.as_str()))
                 .collect();
             let mut withdrawn = Withdrawn::new();
-            change(&mut withdrawn, Some(&old), &mesh(&changes), NOW);
-            let since = WallTime(1_800_000_011_000);
+            change(&mut withdrawn, Some(&old), &mesh(&changes), by(NOW));
             let rules = expected.iter().map(|node| {
                 let name: RuleAt = format!("{node}/promote").parse().unwrap();
-                (name, since)
+                (name, by(NOW))
             });
             let all = Withdrawn::from([("hub".parse().unwrap(), rules.collect())]);
             let wanted = match expected.is_empty() {
@@ -310,43 +306,36 @@ access:
             &mut withdrawn,
             Some(&topology),
             &"hub".parse().unwrap(),
-            NOW,
+            by(NOW),
         );
         assert_eq!(withdrawn, Withdrawn::new(), "it asks nobody");
         node(
             &mut withdrawn,
             Some(&topology),
             &"two".parse().unwrap(),
-            NOW,
+            by(NOW),
         );
         assert_eq!(withdrawn.len(), 1);
         change(
             &mut withdrawn,
             Some(&topology),
             &topology,
-            NOW.plus(grant::LIFE),
+            by(NOW.plus(grant::LIFE)),
         );
         assert_eq!(withdrawn.len(), 1, "a grant made just before still lives");
         change(
             &mut withdrawn,
             Some(&topology),
             &topology,
-            NOW.plus(KEEP + AHEAD * 2),
+            by(NOW.plus(KEEP)),
         );
         assert_eq!(withdrawn, Withdrawn::new());
-        change(&mut withdrawn, None, &topology, NOW);
+        change(&mut withdrawn, None, &topology, by(NOW));
         assert_eq!(
             withdrawn,
             Withdrawn::new(),
             "nothing was minted before the first"
         );
-    }
-
-    #[test]
-    fn times_are_rounded_up_to_whole_seconds() {
-        for (now, expected) in [(0, 10_000), (1, 11_000), (999, 11_000), (1_000, 11_000)] {
-            assert_eq!(since(WallTime(now)), WallTime(expected));
-        }
     }
 
     #[test]
@@ -366,7 +355,7 @@ access:
         };
         let (old, new) = (build("x/api"), build("y/api"));
         let mut withdrawn = Withdrawn::new();
-        change(&mut withdrawn, Some(&old), &new, NOW);
+        change(&mut withdrawn, Some(&old), &new, by(NOW));
         assert_eq!(withdrawn.values().map(BTreeMap::len).sum::<usize>(), 10_001);
     }
 }

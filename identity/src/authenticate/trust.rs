@@ -6,20 +6,22 @@
 //! else; what that node shows meanwhile is still good, so that no pull of it is lost. Roles, and revoked certificates, wait for nothing.
 //! Source: `spec/identity.md` "Calling an upstream", "The rule grant"; `reference/protocols.md` 6.1.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 use wire::{
+    generation::Generation,
     name::{MeshName, NodeName, RuleAt, RuleName},
     time::WallTime,
+    withdrawal::Withdrawal,
 };
 
 use crate::sign::Public;
 
-/// How far ahead a withdrawal is dated when it is decided: longer than a generation takes to be in force everywhere. Grants that are minted
-/// meanwhile by what was in force before fall with the earlier ones.
-pub const AHEAD: Duration = Duration::from_secs(10);
-/// How long after it was decided it is in force.
+/// How long after it was decided a withdrawal is in force.
 const GRACE: Duration = Duration::from_secs(3);
 
 /// What rule grants are believed by.
@@ -29,10 +31,12 @@ pub struct Trust {
     pub mesh: MeshName,
     /// The `iss` of every grant.
     pub issuer: String,
+    /// What it was before, as long as grants of that time live.
+    pub former: BTreeSet<String>,
     /// The keys that sign them.
     pub keys: Public,
-    /// Grants for these rules, each on one node, that were made before the time are worth nothing.
-    pub withdrawn: BTreeMap<RuleAt, WallTime>,
+    /// For which rules, each on one node, earlier grants are worth nothing.
+    pub withdrawn: BTreeMap<RuleAt, Withdrawal>,
     /// Whether peers reach this node by plain http, so that grants for it are bound to no certificate.
     pub plain: bool,
 }
@@ -44,8 +48,9 @@ pub struct Via {
     pub rule: RuleName,
     /// The caller's node.
     pub node: NodeName,
-    /// When the grant was made, in seconds since 1970.
-    pub made: i64,
+    /// The generation that the grant was made by. What an earlier release remembered has none, and is older than every withdrawal.
+    #[serde(default)]
+    pub generation: Generation,
     /// The key that signed it.
     pub key: String,
 }
@@ -54,15 +59,32 @@ impl Trust {
     /// Whether grants like the one behind `via` are believed at `now`.
     #[must_use]
     pub fn stands(&self, via: &Via, now: WallTime) -> bool {
-        let in_force = self
-            .withdrawn_since(via)
-            .filter(|since| since.minus(AHEAD - GRACE) <= now);
-        // Compared in whole seconds, as a grant has them; the time of a withdrawal is rounded up.
-        let after = in_force.is_none_or(|since| via.made >= ceil(since));
-        after && self.keys.has(&via.key)
+        let withdrawn = self
+            .withdrawal(via)
+            .is_some_and(|by| via.generation < by.before && by.at.plus(GRACE) <= now);
+        !withdrawn && self.keys.has(&via.key)
     }
 
-    fn withdrawn_since(&self, via: &Via) -> Option<WallTime> {
+    /// Whether grants name this issuer, or did a while ago.
+    #[must_use]
+    pub fn is_by(&self, issuer: &str) -> bool {
+        self.issuer == issuer || self.former.contains(issuer)
+    }
+
+    /// The same, with each withdrawal no later than it was heard of: now, or with `previous`. A control plane whose clock is ahead
+    /// delays none by that.
+    #[must_use]
+    pub fn heard(mut self, previous: Option<&Self>, now: WallTime) -> Self {
+        for (rule, withdrawal) in &mut self.withdrawn {
+            let known = previous.and_then(|previous| previous.withdrawn.get(rule));
+            let known = known.filter(|known| known.before == withdrawal.before);
+            let heard = known.map_or(now, |known| known.at);
+            withdrawal.at = withdrawal.at.min(heard);
+        }
+        self
+    }
+
+    fn withdrawal(&self, via: &Via) -> Option<Withdrawal> {
         // Asked on every request, and mostly there is nothing.
         if self.withdrawn.is_empty() {
             return None;
@@ -72,79 +94,98 @@ impl Trust {
     }
 }
 
-fn ceil(time: WallTime) -> i64 {
-    time.plus(Duration::from_millis(999)).seconds()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_grant_stands_until_its_rule_is_withdrawn_or_its_key_is_gone() {
+    const SECOND: Duration = Duration::from_secs(1);
+    const DECIDED: WallTime = WallTime(1_000_000);
+
+    fn trust() -> Trust {
         let keys = Public::new([("k".to_owned(), vec![4; 65])].into());
-        let withdrawn = [("edge/r".parse().unwrap(), WallTime(100_000))].into();
-        let trust = Trust {
+        let withdrawal = Withdrawal {
+            before: Generation(7),
+            at: DECIDED,
+        };
+        Trust {
             mesh: "contoso".parse().unwrap(),
             issuer: "https://control.example".to_owned(),
+            former: ["http://10.0.0.1:7080".to_owned()].into(),
             keys,
-            withdrawn,
+            withdrawn: [("edge/r".parse().unwrap(), withdrawal)].into(),
             plain: false,
-        };
-        for (rule, made, key, expected) in [
-            ("r", 99, "k", false),
-            ("r", 100, "k", true),
-            ("r", 101, "k", true),
-            ("r", 101, "gone", false),
+        }
+    }
+
+    fn via(rule: &str, generation: u64, key: &str) -> Via {
+        Via {
+            rule: rule.parse().unwrap(),
+            node: "edge".parse().unwrap(),
+            generation: Generation(generation),
+            key: key.to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_grant_stands_until_its_rule_is_withdrawn_or_its_key_is_gone() {
+        let now = DECIDED.plus(SECOND * 60);
+        for (rule, generation, key, expected) in [
+            ("r", 6, "k", false),
+            ("r", 7, "k", true),
+            ("r", 8, "k", true),
+            ("r", 8, "gone", false),
             ("other", 1, "k", true),
             ("other", 1, "gone", false),
         ] {
-            let via = Via {
-                rule: rule.parse().unwrap(),
-                node: "edge".parse().unwrap(),
-                made,
-                key: key.to_owned(),
-            };
-            let now = WallTime(100_000);
-            assert_eq!(trust.stands(&via, now), expected, "{rule} {made} {key}");
+            let via = via(rule, generation, key);
+            assert_eq!(
+                trust().stands(&via, now),
+                expected,
+                "{rule} {generation} {key}"
+            );
         }
-        let odd = WallTime(100_001);
-        assert_eq!(ceil(odd), 101);
-        assert_eq!(ceil(WallTime(100_000)), 100);
+        let elsewhere = Via {
+            node: "other".parse().unwrap(),
+            ..via("r", 1, "k")
+        };
+        assert!(trust().stands(&elsewhere, now), "the same rule elsewhere");
     }
 
     /// The upstream may have a slice before the node whose rule it changes: that one's pulls are not lost meanwhile.
     #[test]
     fn a_withdrawal_is_in_force_some_seconds_after_it_was_decided_and_a_lost_key_at_once() {
-        let keys = Public::new([("k".to_owned(), vec![4; 65])].into());
-        let decided = WallTime(1_000_000);
-        let mut trust = Trust {
-            mesh: "contoso".parse().unwrap(),
-            issuer: "https://control.example".to_owned(),
-            keys,
-            withdrawn: [("edge/r".parse().unwrap(), decided.plus(AHEAD))].into(),
-            plain: false,
-        };
-        let via = |made: WallTime| Via {
-            rule: "r".parse().unwrap(),
-            node: "edge".parse().unwrap(),
-            made: made.seconds(),
-            key: "k".to_owned(),
-        };
-        let stands = |trust: &Trust, made, after| trust.stands(&via(made), decided.plus(after));
-        let second = Duration::from_secs(1);
-        assert!(stands(&trust, WallTime(0), Duration::ZERO));
-        assert!(stands(&trust, WallTime(0), second * 2));
-        assert!(!stands(&trust, WallTime(0), second * 3));
-        assert!(!stands(&trust, decided.plus(second * 9), second * 9));
-        assert!(stands(&trust, decided.plus(AHEAD), second * 3), "made anew");
-        let elsewhere = Via {
-            node: "other".parse().unwrap(),
-            ..via(WallTime(0))
-        };
-        let later = decided.plus(second * 60);
-        assert!(trust.stands(&elsewhere, later), "the same rule elsewhere");
+        let mut trust = trust();
+        let old = via("r", 6, "k");
+        assert!(trust.stands(&old, DECIDED));
+        assert!(trust.stands(&old, DECIDED.plus(SECOND * 2)));
+        assert!(!trust.stands(&old, DECIDED.plus(SECOND * 3)));
         trust.keys = Public::default();
-        assert!(!stands(&trust, WallTime(0), Duration::ZERO));
+        assert!(!trust.stands(&old, DECIDED));
+    }
+
+    #[test]
+    fn a_control_plane_whose_clock_is_ahead_delays_no_withdrawal_and_one_behind_spares_no_grant() {
+        let old = via("r", 6, "k");
+        for hours in [1, 1_000] {
+            let now = DECIDED.minus(SECOND * 3_600 * hours);
+            let first = trust().heard(None, now);
+            assert!(first.stands(&old, now) && !first.stands(&old, now.plus(SECOND * 3)));
+            // Heard again with each slice, it does not begin anew.
+            let again = trust().heard(Some(&first), now.plus(SECOND * 2));
+            assert!(!again.stands(&old, now.plus(SECOND * 3)));
+        }
+        let behind = trust().heard(None, DECIDED.plus(SECOND * 3_600));
+        assert!(!behind.stands(&old, DECIDED.plus(SECOND * 3_600)));
+    }
+
+    #[test]
+    fn the_issuer_may_have_been_called_otherwise_a_while_ago() {
+        for (issuer, expected) in [
+            ("https://control.example", true),
+            ("http://10.0.0.1:7080", true),
+            ("https://other.example", false),
+        ] {
+            assert_eq!(trust().is_by(issuer), expected, "{issuer}");
+        }
     }
 }

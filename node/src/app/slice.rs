@@ -123,9 +123,13 @@ impl Shared {
             &self.authenticate,
             previous.as_deref().map(|view| &*view.access),
         );
+        let trust = admit::trust(&slice.topology, own).map(|trust| {
+            let before = previous.as_deref().and_then(|view| view.access.trust());
+            trust.heard(before, WallTime(self.clock.wall_ms()))
+        });
         let access = access
             .ending(max_offline, &self.contact)
-            .believing(admit::trust(&slice.topology, own))
+            .believing(trust)
             .knowing(self.issuers(&slice.topology, own));
         let access = Arc::new(access.among(self.membership.as_ref()));
         access.warm().await;

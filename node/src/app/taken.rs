@@ -17,6 +17,7 @@ use wire::{
     generation::Generation,
     name::{NodeName, RuleAt},
     time::WallTime,
+    withdrawal::Withdrawal,
 };
 
 use super::{Shared, Slice};
@@ -31,7 +32,7 @@ pub(crate) struct Taken {
     pub(crate) generation: Generation,
     recalls: BTreeMap<Digest, (String, WallTime)>,
     revoked: BTreeMap<NodeName, WallTime>,
-    withdrawn: BTreeMap<RuleAt, WallTime>,
+    withdrawn: BTreeMap<RuleAt, Withdrawal>,
     /// The ids of the keys of grants that are left.
     keys: Option<BTreeSet<String>>,
     /// The role assignments on this node that are left.
@@ -102,10 +103,10 @@ impl Taken {
     }
 }
 
-/// Of two times the later one, which refuses more.
-fn later<N: Ord>(times: &mut BTreeMap<N, WallTime>, more: BTreeMap<N, WallTime>) {
+/// Of two the later one, which refuses more.
+fn later<N: Ord, T: Ord + Copy>(known: &mut BTreeMap<N, T>, more: BTreeMap<N, T>) {
     for (name, at) in more {
-        let known = times.entry(name).or_insert(at);
+        let known = known.entry(name).or_insert(at);
         *known = (*known).max(at);
     }
 }

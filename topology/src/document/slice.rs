@@ -43,8 +43,20 @@ section! {
         issuer: Text = "issuer", required;
         /// The keys that sign them, by id: P-256, the uncompressed point in base64url.
         keys: Entries<At<String>> = "keys";
-        /// Grants for these rules, each on one node (`NODE/RULE`), that were made before the time (RFC 3339) are worth nothing.
-        withdrawn: Entries<At<String>> = "withdrawn";
+        /// What the issuer was called before, as long as grants of that time live.
+        former: Vec<At<String>> = "former";
+        /// For which rules, each on one node (`NODE/RULE`), earlier grants are worth nothing.
+        withdrawn: Entries<Withdrawal> = "withdrawn";
+    }
+}
+
+section! {
+    /// Which grants for a rule count no more.
+    Withdrawal = "a withdrawal" {
+        /// Those that were made by an earlier generation than this.
+        before: Option<At<u64>> = "before", required;
+        /// When it was decided (RFC 3339).
+        at: Text = "at", required;
     }
 }
 

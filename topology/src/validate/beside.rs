@@ -6,11 +6,17 @@
 
 use std::{collections::BTreeMap, str::FromStr};
 
-use wire::{digest::Digest, name::NameError, time::WallTime};
+use wire::{
+    digest::Digest,
+    generation::Generation,
+    name::{NameError, RuleAt},
+    time::WallTime,
+    withdrawal::Withdrawal,
+};
 
 use super::value;
 use crate::{
-    document::{Entries, Slice},
+    document::{self, Entries, Slice},
     model::{Grants, Recall},
     place::At,
     problem::{Code, Finding, Findings},
@@ -38,7 +44,7 @@ pub(super) fn recalls(slice: &Slice, findings: &mut Findings) -> BTreeMap<Digest
     recalls
 }
 
-/// Names, and since when: of nodes whose certificates, of rules on nodes whose grants are worth nothing.
+/// Names, and since when: of nodes whose certificates are worth nothing, of rules on nodes whose grants were withdrawn.
 pub(super) fn since<N: FromStr<Err = NameError> + Ord>(
     entries: &Entries<At<String>>,
     findings: &mut Findings,
@@ -67,9 +73,28 @@ pub(super) fn grants(slice: &Slice, findings: &mut Findings) -> Option<Grants> {
     let keys = grants.keys.iter();
     Some(Grants {
         issuer: grants.issuer.as_ref()?.value.clone(),
+        former: grants.former.iter().map(|url| url.value.clone()).collect(),
         keys: keys
             .map(|(id, point)| (id.value.clone(), point.value.clone()))
             .collect(),
-        withdrawn: since(&grants.withdrawn, findings),
+        withdrawn: withdrawn(&grants.withdrawn, findings),
     })
+}
+
+fn withdrawn(
+    entries: &Entries<document::slice::Withdrawal>,
+    findings: &mut Findings,
+) -> BTreeMap<RuleAt, Withdrawal> {
+    let times = entries.iter().filter_map(|(rule, withdrawal)| {
+        let at = withdrawal.at.clone()?;
+        Some((rule.clone(), at))
+    });
+    let mut times: BTreeMap<RuleAt, WallTime> = since(&times.collect(), findings);
+    let read = entries.iter().filter_map(|(rule, withdrawal)| {
+        let rule: RuleAt = rule.value.parse().ok()?;
+        let before = Generation(withdrawal.before.as_ref()?.value);
+        let at = times.remove(&rule)?;
+        Some((rule, Withdrawal { before, at }))
+    });
+    read.collect()
 }

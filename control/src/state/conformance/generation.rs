@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
-use wire::{generation::Generation, time::WallTime};
+use wire::{generation::Generation, time::WallTime, withdrawal::Withdrawal};
 
 use super::{NOW, entry, publish};
 use crate::state::{Error, Grants, Part, Recall, State};
@@ -98,12 +98,17 @@ pub(super) async fn a_document_comes_back_as_it_was(state: &dyn State) {
     whole.desired.recalls.insert(digest, recall);
     let name = "dev".parse().unwrap();
     whole.desired.revoked.insert(name, WallTime(NOW - 1));
+    let withdrawal = Withdrawal {
+        before: Generation(1),
+        at: WallTime(NOW),
+    };
     whole.desired.grants = Grants {
         issuer: "https://control.example".to_owned(),
+        former: [("http://10.0.0.1:7080".to_owned(), WallTime(NOW - 5))].into(),
         keys: [("kid".to_owned(), "BHdX".to_owned())].into(),
         withdrawn: [(
             "dev".parse().unwrap(),
-            [("prod/promote".parse().unwrap(), WallTime(NOW + 1_000))].into(),
+            [("prod/promote".parse().unwrap(), withdrawal)].into(),
         )]
         .into(),
     };

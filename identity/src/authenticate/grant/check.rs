@@ -77,7 +77,7 @@ pub fn check(
     let signed = signed.map_err(|_| Wrong::Signature)?;
     let (key, claims) = (signed.key, signed.claims);
     let identity = claims.identity(&trust.mesh).ok_or(Wrong::Issuer)?;
-    if claims.iss != trust.issuer {
+    if !trust.is_by(&claims.iss) {
         return Err(Wrong::Issuer);
     }
     if claims.aud != audience {
@@ -97,7 +97,7 @@ pub fn check(
     let via = Via {
         rule: about.rule.clone(),
         node: about.node.clone(),
-        made: claims.iat,
+        generation: about.generation,
         key,
     };
     if !trust.stands(&via, now) {

@@ -1,7 +1,7 @@
 //! A rule of another node, from its grant to its end: T38, T52 and T55 for what a grant is exchanged for.
 
 use serde_json::json;
-use wire::scope::Action;
+use wire::{generation::Generation, scope::Action, withdrawal::Withdrawal};
 
 use super::*;
 use crate::sign::Public;
@@ -37,6 +37,7 @@ fn hub() -> Hub {
         mesh: "contoso".parse().unwrap(),
         issuer: "https://control.example".to_owned(),
         keys: Public::read(&control.points()),
+        former: [].into(),
         withdrawn: [].into(),
         plain: false,
     };
@@ -253,7 +254,10 @@ async fn what_was_given_for_a_grant_ends_with_its_rule_its_key_and_its_issuer() 
     let withdrawn = Trust {
         withdrawn: [(
             "edge/apps".parse().unwrap(),
-            now.plus(Duration::from_secs(1)),
+            Withdrawal {
+                before: Generation(1_000),
+                at: now.minus(Duration::from_secs(60)),
+            },
         )]
         .into(),
         ..good.clone()

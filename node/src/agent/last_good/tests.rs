@@ -109,8 +109,7 @@ fn a_node_whose_newest_slice_is_damaged_refuses_what_that_one_refused() {
 const ROLES: &str = "access:\n  - {allow: repository-reader, to: authenticated, on: prod}\n  - {allow: repository-writer, to: anonymous, on: prod, repositories: [a/*, b/*]}\n";
 const LESS: &str = "access:\n  - {allow: repository-writer, to: anonymous, on: prod, repositories: [a/*]}\n  - {allow: repository-reader, to: anonymous, on: prod, repositories: [c/*]}\n";
 const GRANTS: &str = ", grants: {issuer: 'https://c', keys: {old: a, new: b}}";
-const WITHDRAWN: &str =
-    ", grants: {issuer: 'https://c', keys: {new: b}, withdrawn: {edge/r: '2026-11-20T00:00:00Z'}}";
+const WITHDRAWN: &str = ", grants: {issuer: 'https://c', keys: {new: b}, withdrawn: {edge/r: {before: 2, at: '2026-11-20T00:00:00Z'}}}";
 
 /// Roles, keys and the number of withdrawn rules of what is found.
 fn rights(rig: &Rig, directory: &Path) -> (u64, String, Vec<String>, usize) {

@@ -109,6 +109,12 @@ impl Access {
         self
     }
 
+    /// What grants of other nodes' rules are believed by.
+    #[must_use]
+    pub fn trust(&self) -> Option<&Trust> {
+        self.trust.as_ref()
+    }
+
     /// The same, and tokens of these issuers are taken.
     #[must_use]
     pub fn knowing(mut self, outsiders: Arc<dyn Outsiders>) -> Self {
@@ -212,6 +218,7 @@ pub fn trust(topology: &Topology, node: &Node) -> Option<Trust> {
     Some(Trust {
         mesh: topology.mesh.clone(),
         issuer: grants.issuer.clone(),
+        former: grants.former.clone(),
         keys: Public::read(&grants.keys),
         withdrawn: grants.withdrawn.clone(),
         plain: !reached.secure,

@@ -1,6 +1,9 @@
 //! T50, T52 and T55 for grants: each forgery, each grant in the wrong place, is one row.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
 
 use aws_lc_rs::{
     hmac,
@@ -9,6 +12,7 @@ use aws_lc_rs::{
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as URL};
 use serde_json::{Value, json};
+use wire::{generation::Generation, withdrawal::Withdrawal};
 
 use super::*;
 use crate::sign::{Keys, Public};
@@ -32,6 +36,7 @@ fn issuer() -> Issuer {
         mesh: "contoso".parse().unwrap(),
         issuer: "https://control.example".to_owned(),
         keys: Public::read(&keys.points()),
+        former: [].into(),
         withdrawn: [].into(),
         plain: false,
     };
@@ -407,13 +412,17 @@ fn a_grant_ends_when_its_rule_is_withdrawn_or_its_key_is_gone() {
     let grant = issuer.grant(&claims());
     assert!(issuer.check(&grant).is_ok());
     let rule = || "edge/apps".parse().unwrap();
+    let withdrawal = Withdrawal {
+        before: Generation(8),
+        at: NOW.minus(Duration::from_secs(60)),
+    };
     issuer.trust.withdrawn = ["edge/others", "other/apps"]
-        .map(|rule| (rule.parse().unwrap(), NOW))
+        .map(|rule| (rule.parse().unwrap(), withdrawal))
         .into();
     assert!(issuer.check(&grant).is_ok(), "another rule's");
-    issuer.trust.withdrawn = [(rule(), NOW)].into();
+    issuer.trust.withdrawn = [(rule(), withdrawal)].into();
     assert_eq!(issuer.check(&grant).unwrap_err(), Wrong::Withdrawn);
-    let again = issuer.grant(&with("/iat", json!(NOW.seconds())));
+    let again = issuer.grant(&with("/regmesh/generation", json!(8)));
     assert!(issuer.check(&again).is_ok(), "made since");
     issuer.trust.keys = Public::default();
     assert_eq!(issuer.check(&again).unwrap_err(), Wrong::Signature);

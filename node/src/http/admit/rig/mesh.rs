@@ -10,7 +10,9 @@ use identity::{
 use runtime::listener::Peer;
 use serde_json::{Value, json};
 use topology::model::Network;
-use wire::{assignment::Assignment, time::WallTime};
+use wire::{
+    assignment::Assignment, generation::Generation, time::WallTime, withdrawal::Withdrawal,
+};
 
 use super::{Access, Corp, Rig, access, rig, roles};
 use crate::membership::{
@@ -55,6 +57,7 @@ fn trust(control: &Keys) -> Trust {
         mesh: "contoso".parse().unwrap(),
         issuer: "https://control.example".to_owned(),
         keys: Public::read(&control.points()),
+        former: [].into(),
         withdrawn: [].into(),
         plain: false,
     }
@@ -71,8 +74,11 @@ impl Hub {
     pub(in crate::http) fn swap(&mut self, roles: &[Assignment], withdrawn: bool) {
         let mut trust = trust(&self.control);
         if withdrawn {
-            let now = WallTime(self.rig.clock.wall_ms() + 1_000);
-            trust.withdrawn = [("edge/apps".parse().unwrap(), now)].into();
+            let withdrawal = Withdrawal {
+                before: Generation(1_000),
+                at: WallTime(0),
+            };
+            trust.withdrawn = [("edge/apps".parse().unwrap(), withdrawal)].into();
         }
         self.rig.access = made(&self.rig, &self.membership, roles, trust);
     }
