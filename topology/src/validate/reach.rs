@@ -78,17 +78,13 @@ pub(super) fn check(
     }
 }
 
-/// Whether somebody who shows a grant of `identity` may read all of `repositories`. What `anonymous` may do does not count:
-/// nodes never pull from each other as nobody.
+/// Whether somebody who shows a grant of `identity` may read all of `repositories`: what anybody may, who shows one may too.
 fn may_read(node: &Node, identity: &IdentityName, repositories: &Pattern) -> bool {
     node.access.iter().any(|assignment| {
         let theirs = match &assignment.to {
             Assignee::Identity(name) => name == identity,
-            Assignee::Authenticated => true,
-            Assignee::Anonymous
-            | Assignee::Account(_)
-            | Assignee::Node(_)
-            | Assignee::Claims { .. } => false,
+            Assignee::Anonymous | Assignee::Authenticated => true,
+            Assignee::Account(_) | Assignee::Node(_) | Assignee::Claims { .. } => false,
         };
         let reads = matches!(
             assignment.role,

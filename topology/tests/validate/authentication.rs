@@ -1,6 +1,6 @@
 //! How a rule shows who it is, and whether its upstream understands that.
 
-use super::{MESH, problems};
+use super::{MESH, codes, problems};
 
 #[test]
 fn a_rule_authenticates_in_one_way_that_its_upstream_understands() {
@@ -197,6 +197,22 @@ rules: {{r: {rule}}}
         let codes: Vec<&str> = found.iter().map(|p| p.code).filter(unused).collect();
         let all: String = found.iter().map(ToString::to_string).collect();
         assert_eq!(codes, expected, "{rule}\n{all}");
+    }
+}
+
+#[test]
+fn what_anybody_may_read_an_identity_may_read() {
+    for (to, repositories, expected) in [
+        ("anonymous", "'*'", &[][..]),
+        ("authenticated", "'*'", &[]),
+        ("anonymous", "team/*", &[]),
+        ("anonymous", "other/*", &["no-read-access"]),
+        ("'node:mid'", "'*'", &["no-read-access"]),
+    ] {
+        let part = format!(
+            "{{identities: {{i: {{kind: managed, on: mid}}}}, access: [{{allow: repository-reader, to: {to}, on: hub, repositories: [{repositories}]}}], rules: {{r: {{on: mid, source: 'parent://team/*', target: 'a/*', identity: i}}}}}}"
+        );
+        assert_eq!(codes(&[MESH, &part]), expected, "{to} {repositories}");
     }
 }
 
