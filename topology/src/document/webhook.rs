@@ -10,7 +10,7 @@ section! {
         on: Option<Selector> = "on", required;
         /// Where events are sent.
         url: Text = "url", required;
-        /// Actions it wants: `push`, `delete`, `copy_failed`, `served_stale`, `recalled`; default `push` and `delete`.
+        /// Actions it wants: `push`, `delete`, `ping`, `copy_failed`, `served_stale`, `recalled`; default `push` and `delete`.
         actions: Vec<At<String>> = "actions";
         /// `repo` (all its tags), `repo:tag`, `prefix*`, or empty for all.
         scope: Text = "scope";

@@ -10,7 +10,15 @@ use crate::{
     selector,
 };
 
-const ACTIONS: [&str; 5] = ["push", "delete", "copy_failed", "served_stale", "recalled"];
+/// `ping` may be named and need not be: `regmesh webhook ping` asks every receiver, whatever it wants.
+const ACTIONS: [&str; 6] = [
+    "push",
+    "delete",
+    "ping",
+    "copy_failed",
+    "served_stale",
+    "recalled",
+];
 /// Headers that carry a secret wherever they are used.
 const SECRET_HEADERS: [&str; 4] = [
     "authorization",

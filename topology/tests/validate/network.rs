@@ -102,6 +102,24 @@ fn plain_http_is_for_loopback() {
 }
 
 #[test]
+fn a_webhook_may_name_every_action_there_is() {
+    check(&[
+        (
+            "webhooks: {w: {on: hub, url: 'https://h.example', actions: [push, delete, ping, copy_failed, served_stale, recalled]}}",
+            &[],
+        ),
+        (
+            "webhooks: {w: {on: hub, url: 'https://h.example', actions: [ping]}}",
+            &[],
+        ),
+        (
+            "webhooks: {w: {on: hub, url: 'https://h.example', actions: [pull]}}",
+            &["wrong-type"],
+        ),
+    ]);
+}
+
+#[test]
 fn secrets_are_references() {
     check(&[
         ("accounts: {a: {password: {env: A}}}", &[]),
