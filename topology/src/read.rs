@@ -191,7 +191,8 @@ impl<T: Read> Read for BTreeMap<At<String>, T> {
                         }
                     }
                 }
-                Some(map)
+                // Nothing of what was written fits: not the same as an empty map.
+                (entries.is_empty() || !map.is_empty()).then_some(map)
             }
             Value::List(_) | Value::Scalar { .. } if node.is_null() => Some(Self::new()),
             Value::List(_) | Value::Scalar { .. } => {

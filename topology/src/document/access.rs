@@ -70,8 +70,9 @@ section! {
     Claims = "`to`" {
         /// The declared issuer.
         issuer: Text = "issuer", required;
-        /// Claim name, or JSON pointer when it begins with `/`, to a glob in which `*` matches anything; all must match.
-        claims: Entries<At<String>> = "claims", required;
+        /// Claim name, or JSON pointer when it begins with `/`, to a glob in which `*` matches anything; all must match. `None`
+        /// when nothing that was written there could be read.
+        claims: Option<Entries<At<String>>> = "claims", required;
     }
 }
 

@@ -36,10 +36,11 @@ pub(crate) fn assignee(to: &Assignee) -> Written {
         Assignee::Node(node) => name(format!("node:{node}")),
         Assignee::Claims { issuer, claims } => Written::Claims(Claims {
             issuer: text(issuer),
-            claims: claims
-                .iter()
-                .map(|(claim, glob)| (key(claim), key(glob)))
-                .collect(),
+            claims: Some(
+                (claims.iter())
+                    .map(|(claim, glob)| (key(claim), key(glob)))
+                    .collect(),
+            ),
         }),
     }
 }

@@ -149,6 +149,7 @@ fn assignee(
         document::Assignee::Name(at) => named(at, mesh, findings),
         document::Assignee::Claims(Claims { issuer, claims }) => {
             let issuer = mesh.declared.issuer(issuer.as_ref()?, findings)?;
+            let claims = claims.as_ref()?;
             if claims.is_empty() {
                 findings.push(
                     Finding::error(Code::WrongType, to.place, "`to` names an issuer and no claims")

@@ -100,5 +100,17 @@ fn access_says_who_what_and_where() {
             "{access: [{allow: repository-reader, to: {issuer: i, claims: {}}, on: hub}], issuers: {i: {url: 'https://i.example'}}}",
             &["wrong-type"],
         ),
+        (
+            "{access: [{allow: repository-reader, to: {issuer: i}, on: hub}], issuers: {i: {url: 'https://i.example'}}}",
+            &["wrong-type"],
+        ),
+        (
+            "{access: [{allow: repository-reader, to: {issuer: i, claims: {id: 123}}, on: hub}], issuers: {i: {url: 'https://i.example'}}}",
+            &["wrong-type"],
+        ),
+        (
+            "{access: [{allow: repository-reader, to: {issuer: i, claims: {id: 123, ref: main}}, on: hub}], issuers: {i: {url: 'https://i.example'}}}",
+            &["wrong-type"],
+        ),
     ]);
 }
