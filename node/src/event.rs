@@ -132,13 +132,14 @@ impl Recorder {
         )
     }
 
-    /// A tag or a manifest was deleted by a client.
+    /// A tag or a manifest was deleted by a client; `version` is what was known of it while it was here.
     #[must_use]
     pub fn delete(
         &self,
         repository: &RepositoryName,
         tag: Option<&Tag>,
         digest: &Digest,
+        version: Option<&Version>,
         rule: Option<&RuleName>,
         info: &RequestInfo,
     ) -> Vec<Op> {
@@ -148,7 +149,7 @@ impl Recorder {
                 repository,
                 tag,
                 digest,
-                version: None,
+                version,
                 cause: Cause::Client,
                 rule,
                 platform: None,

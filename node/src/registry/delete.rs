@@ -18,7 +18,7 @@ use crate::{
     rule::conflict,
     store::{
         self,
-        metadata::{ChildKind, LinkKind, Op, Origin},
+        metadata::{ChildKind, LinkKind, Op, Origin, Version},
     },
 };
 
@@ -104,12 +104,15 @@ impl Registry {
             return Ok(None);
         };
         let mut ops = vec![Op::DeleteTag(repository.clone(), tag.clone())];
-        let digest = &record.current.digest;
-        ops.extend(
-            self.inner
-                .events
-                .delete(repository, Some(tag), digest, rule, &request.info),
-        );
+        let known = &record.current;
+        ops.extend(self.inner.events.delete(
+            repository,
+            Some(tag),
+            &known.digest,
+            Some(known),
+            rule,
+            &request.info,
+        ));
         Ok(Some(ops))
     }
 
@@ -132,11 +135,20 @@ impl Registry {
             .into_iter()
             .map(|digest| Op::DeleteLink(repository.clone(), digest));
         let mut ops: Vec<Op> = gone.collect();
-        ops.extend(
-            self.inner
-                .events
-                .delete(repository, None, digest, rule, &request.info),
-        );
+        let known = self.inner.store.metadata().manifest(digest).await?;
+        let known = known.map(|record| Version {
+            digest: digest.clone(),
+            media_type: record.media_type.clone(),
+            size: record.size,
+        });
+        ops.extend(self.inner.events.delete(
+            repository,
+            None,
+            digest,
+            known.as_ref(),
+            rule,
+            &request.info,
+        ));
         Ok(Some(ops))
     }
 

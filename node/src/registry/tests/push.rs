@@ -599,4 +599,13 @@ async fn a_push_is_told_once_for_each_tag_and_a_delete_once() {
         deleted.await.unwrap();
     }
     assert_eq!(rig.events().await[4..], ["delete 1", "delete -"]);
+    // Whoever hears of it cannot ask any more what it was.
+    let size = image.manifest.len() as u64;
+    for body in &rig.bodies().await[4..] {
+        let target = &body["target"];
+        assert_eq!(target["mediaType"], OCI_MANIFEST, "{body}");
+        assert_eq!(target["size"], size, "{body}");
+        assert_eq!(target["length"], size, "{body}");
+        assert_eq!(target["digest"], digest, "{body}");
+    }
 }

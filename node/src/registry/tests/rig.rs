@@ -226,17 +226,25 @@ impl Rig {
 
     /// What is recorded for it, in order: action and tag.
     pub(super) async fn events(&self) -> Vec<String> {
+        let bodies = self.bodies().await;
+        let told = bodies.iter().map(|body| {
+            let tag = body["target"]["tag"].as_str().unwrap_or("-");
+            format!("{} {tag}", body["action"].as_str().unwrap())
+        });
+        told.collect()
+    }
+
+    /// What a webhook is told of each of them.
+    pub(super) async fn bodies(&self) -> Vec<Value> {
         let metadata = self.store.metadata();
         let pending = metadata
             .pending_events(&"hook".parse().unwrap(), 100)
             .await
             .unwrap();
-        let told = pending.iter().map(|(event, _)| {
-            let body: Value = serde_json::from_slice(&event.body).unwrap();
-            let tag = body["target"]["tag"].as_str().unwrap_or("-").to_owned();
-            format!("{} {tag}", event.action)
-        });
-        told.collect()
+        let bodies = pending.iter();
+        bodies
+            .map(|(event, _)| serde_json::from_slice(&event.body).unwrap())
+            .collect()
     }
 
     /// Waits until so many events are recorded.
