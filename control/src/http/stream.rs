@@ -35,6 +35,7 @@ const BELIEVED: Duration = Duration::from_secs(5);
 pub(super) struct Stream {
     api: Arc<Api>,
     client: mpsc::Sender<Bytes>,
+    said: Mutex<Instant>,
     caller: Asked,
     _place: Permit,
 }
@@ -68,6 +69,7 @@ impl Stream {
         let telling = tell(Self {
             api: Arc::clone(api),
             client,
+            said: Mutex::new(api.clock.now()),
             caller: Asked {
                 headers: call.headers.clone(),
                 needs: call.needs,
@@ -99,19 +101,33 @@ impl Stream {
         if !self.caller.may_hear(&self.api).await {
             return Err(Ended);
         }
-        self.client.send(text).await.map_err(|_| Ended)
+        self.client.send(text).await.map_err(|_| Ended)?;
+        *self.said.lock().unwrap_or_else(PoisonError::into_inner) = self.api.clock.now();
+        Ok(())
     }
 
-    /// Waits for `news`, with a sign of life as often as needed.
+    /// Waits for `news`, with a sign of life whenever nothing was said for so long: also when news keep coming that are nothing to this
+    /// client.
     pub(super) async fn wait<T>(&self, news: impl Future<Output = T>) -> Result<T, Ended> {
         let mut news = std::pin::pin!(news);
         loop {
-            let beat = self.api.clock.sleep(self.api.settings.heartbeat);
+            let said = *self.said.lock().unwrap_or_else(PoisonError::into_inner);
+            let silent = self.api.clock.now().saturating_duration_since(said);
+            let Some(left) = self
+                .api
+                .settings
+                .heartbeat
+                .checked_sub(silent)
+                .filter(|left| !left.is_zero())
+            else {
+                self.alive().await?;
+                continue;
+            };
             tokio::select! {
                 biased;
                 () = self.client.closed() => return Err(Ended),
                 news = &mut news => return Ok(news),
-                () = beat => self.alive().await?,
+                () = self.api.clock.sleep(left) => {}
             }
         }
     }

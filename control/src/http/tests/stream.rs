@@ -73,6 +73,34 @@ async fn a_stream_goes_on_where_the_client_left_off_and_ends_with_the_control_pl
 }
 
 #[tokio::test]
+async fn a_quiet_stream_shows_life_while_the_mesh_has_other_news() {
+    let rig = rig().await;
+    let response = open(&rig, "/api/v1/events?kind=push", &[]).await;
+    let mut body = response.into_body().into_data_stream();
+    assert!(body.next().await.unwrap().unwrap().starts_with(b":"));
+    let beat = rig.api.settings.heartbeat;
+    let other = async {
+        // News come well before a sign of life is due, again and again, as reports of nodes do.
+        for _ in 0..9 {
+            rig.clock.advance(beat / 3);
+            let events = vec![event("delete")];
+            rig.api.state.add_events(events, 1_000).await.unwrap();
+            for _ in 0..50 {
+                tokio::task::yield_now().await;
+            }
+        }
+    };
+    other.await;
+    rig.api.tasks.cancel();
+    let mut beats = 0;
+    while let Some(chunk) = body.next().await {
+        assert!(chunk.unwrap().starts_with(b": here"));
+        beats += 1;
+    }
+    assert!((2..=3).contains(&beats), "{beats} signs of life");
+}
+
+#[tokio::test]
 async fn a_stream_ends_with_the_right_to_it_before_anything_more_is_told() {
     for how in ["role", "time"] {
         let rig = rig().await;
