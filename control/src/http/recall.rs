@@ -13,7 +13,7 @@ use super::{
     call::{Call, absent},
     json, nothing, tagged,
 };
-use crate::recall as recalls;
+use crate::{publish::Error, recall as recalls};
 
 /// `GET /api/v1/recalls`
 pub(super) async fn list(api: Arc<Api>, _: Call) -> Result<Response, Problem> {
@@ -39,6 +39,11 @@ pub(super) async fn recall(api: Arc<Api>, call: Call) -> Result<Response, Proble
 /// `DELETE /api/v1/recalls/{digest}`
 pub(super) async fn lift(api: Arc<Api>, call: Call) -> Result<Response, Problem> {
     let digest: Digest = call.segment("digest")?;
-    api.publisher.lift(&digest, &call.caller.who).await?;
-    Ok(nothing())
+    match api.publisher.lift(&digest, &call.caller.who).await {
+        Ok(_) => Ok(nothing()),
+        Err(Error::NotFound) => Err(absent(&format!(
+            "{digest} is not recalled, so nothing is to be lifted; `regmesh recall list` shows what is"
+        ))),
+        Err(error) => Err(error.into()),
+    }
 }

@@ -160,9 +160,12 @@ async fn a_recall_is_made_listed_and_lifted() {
         rig.ask(Method::DELETE, &path, Value::Null).await.status,
         204
     );
-    assert_eq!(
-        rig.ask(Method::DELETE, &path, Value::Null).await.status,
-        404
+    let again = rig.ask(Method::DELETE, &path, Value::Null).await;
+    assert_eq!(again.status, 404);
+    let told = again.body["detail"].as_str().unwrap();
+    assert!(
+        told.starts_with(&format!("{digest} is not recalled")),
+        "{told}"
     );
     assert_eq!(rig.get("/api/v1/recalls").await.body, json!([]));
 }
