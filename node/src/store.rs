@@ -72,6 +72,8 @@ struct Inner {
     holds: Holds,
     repair: Arc<Repair>,
     room: Room,
+    /// `storage.gc`.
+    gc: bool,
     health: Health,
     used: Used,
     lately: scrub::Lately,
@@ -112,6 +114,7 @@ struct Parts {
     clock: Clock,
     tasks: Tasks,
     max_size: Option<u64>,
+    gc: bool,
     memory_cache_bytes: u64,
     lock: Option<recover::DirectoryLock>,
 }
@@ -145,6 +148,7 @@ impl Parts {
             holds,
             repair,
             room: Room::new(self.max_size),
+            gc: self.gc,
             health: Health::default(),
             used: Used::default(),
             lately: scrub::Lately::default(),
@@ -169,12 +173,24 @@ pub fn memory(clock: Clock) -> Store {
 /// A store over these halves, for tests that want to reach behind it. Nothing runs in its background.
 #[cfg(any(test, feature = "testing"))]
 pub fn over(blobs: Arc<dyn Blobs>, metadata: Arc<dyn Metadata>, clock: Clock) -> Store {
+    limited(blobs, metadata, clock, None)
+}
+
+/// The same with a `storage.maxSize`.
+#[cfg(any(test, feature = "testing"))]
+pub fn limited(
+    blobs: Arc<dyn Blobs>,
+    metadata: Arc<dyn Metadata>,
+    clock: Clock,
+    max_size: Option<u64>,
+) -> Store {
     Parts {
         blobs,
         metadata,
         clock,
         tasks: Tasks::new("store"),
-        max_size: None,
+        max_size,
+        gc: true,
         memory_cache_bytes: 16 << 20,
         lock: None,
     }
@@ -198,9 +214,28 @@ impl Store {
         self.0.holds.hold(digest)
     }
 
-    /// Reserves room before a fill or an upload begins. `Error::Full` means: stream through without storing.
+    /// Reserves room before a fill or an upload begins; never waits. `Error::Full` means: `make_room`.
     pub fn reserve(&self, bytes: u64) -> Result<Reservation, Error> {
         self.0.room.reserve(bytes)
+    }
+
+    /// Reserves room, and makes it where there is none: least recently used closures leave, as few as that takes. `Error::Full` means
+    /// that nothing more may leave: stream through without storing.
+    pub async fn make_room(&self, bytes: u64) -> Result<Reservation, Error> {
+        match self.reserve(bytes) {
+            Err(Error::Full) => collect::room_for(self, bytes).await,
+            reserved => reserved,
+        }
+    }
+
+    /// Whether so many bytes could ever be stored, with everything else gone.
+    pub fn can_hold(&self, bytes: u64) -> bool {
+        self.0.room.can_hold(bytes)
+    }
+
+    /// Whether it is `storage.maxSize` that leaves no room for so many bytes: then the store does what it should.
+    pub fn exceeds_max_size(&self, bytes: u64) -> bool {
+        self.0.room.exceeds_max_size(bytes)
     }
 
     /// Whether there is room for so many bytes, as of the last look a few seconds ago; nothing is reserved.
@@ -353,6 +388,7 @@ mod tests {
             clock,
             tasks: tasks.clone(),
             max_size: None,
+            gc: true,
             memory_cache_bytes: 1 << 20,
             lock: None,
         };

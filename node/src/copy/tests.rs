@@ -3,4 +3,5 @@
 mod event;
 mod job;
 mod part;
+mod room;
 mod world;

@@ -118,6 +118,7 @@ pub(super) async fn bring(copies: &Copies, errand: &Errand, child: &Child) -> Re
 }
 
 async fn blob(copies: &Copies, errand: &Errand, child: &Child) -> Result<(), Error> {
+    room(copies, child).await?;
     let active = &errand.covered.active;
     let want = Want {
         digest: child.digest.clone(),
@@ -142,6 +143,23 @@ async fn blob(copies: &Copies, errand: &Errand, child: &Child) -> Result<(), Err
     match fill.stored().await {
         Err(fill::Error::Store(store::Error::Full)) => Err(Error::NoRoom(child.size)),
         stored => Ok(stored?),
+    }
+}
+
+/// Makes room for a blob that is neither here nor on its way: the upstream is not asked for what could not be kept.
+async fn room(copies: &Copies, child: &Child) -> Result<(), Error> {
+    let store = &copies.0.store;
+    let under_way = copies.0.fills.arrived(&child.digest).is_some();
+    if under_way || store.blobs().size(&child.digest).await?.is_some() {
+        return Ok(());
+    }
+    match store.make_room(child.size).await {
+        Ok(room) => {
+            room.give_back();
+            Ok(())
+        }
+        Err(store::Error::Full) => Err(Error::NoRoom(child.size)),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -54,7 +54,7 @@ async fn attempt(fill: &Arc<Fill>, flight: &Flight) -> Result<Done, Error> {
     }
     let (start, fetch) = open(fill).await?;
     let store = &fill.shared.store;
-    let reserved = store.reserve(fetch.size().saturating_sub(start.have));
+    let reserved = room(fill, fetch.size().saturating_sub(start.have)).await;
     fill.spool.open(Opened {
         size: fetch.size(),
         cache_status: fetch.cache_status(),
@@ -64,6 +64,27 @@ async fn attempt(fill: &Arc<Fill>, flight: &Flight) -> Result<Done, Error> {
         return small::fill(fill, flight, fetch, reserved).await;
     }
     large(fill, flight, start, fetch, reserved).await
+}
+
+/// Room for what is to come. Where there is none, leftovers of other fills go, then what is least recently used; nothing of the image
+/// that this is a part of, which would have to be fetched again.
+async fn room(fill: &Fill, bytes: u64) -> Result<Reservation, store::Error> {
+    let (shared, store) = (&fill.shared, &fill.shared.store);
+    match store.reserve(bytes) {
+        Err(store::Error::Full) if store.can_hold(bytes) => {}
+        reserved => return reserved,
+    }
+    let making = async {
+        shared.leftovers.drop_all(store).await;
+        let metadata = store.metadata();
+        let parents = metadata.parents(&fill.repository, &fill.origin.digest);
+        let parents = parents.await?;
+        let _held: Vec<_> = parents.iter().map(|parent| store.hold(parent)).collect();
+        store.make_room(bytes).await
+    };
+    let made = shared.clock.timeout(shared.config.disk_patience, making);
+    made.await
+        .unwrap_or_else(|_| Err(store::Error::failed("the disk does not answer")))
 }
 
 /// What is left of an earlier fill and will be used.
@@ -157,7 +178,7 @@ async fn large(
 ) -> Result<Done, Error> {
     let size = fetch.size();
     let hasher = Hasher::new(fill.origin.digest.algorithm());
-    let (stage, _reserved) = match prepare(fill, start.stage, size - start.have, reserved).await {
+    let (stage, _reserved) = match prepare(fill, start.stage, reserved).await {
         Ok(prepared) => prepared,
         // Behind a leftover that nobody has hashed the open transfer is of no use to a reader.
         Err(error) => {
@@ -210,20 +231,13 @@ async fn large(
     Ok(finish(fill, flight, size, committed).await)
 }
 
-/// Room and a stage. When there is no room, leftovers of other fills make some.
+/// Room and a stage.
 async fn prepare(
     fill: &Fill,
     stage_at_hand: Option<Arc<dyn Stage>>,
-    bytes: u64,
     reserved: Result<Reservation, store::Error>,
 ) -> Result<(Arc<dyn Stage>, Reservation), store::Error> {
-    let store = &fill.shared.store;
-    let reserved = match reserved {
-        Err(store::Error::Full) if fill.shared.leftovers.drop_all(store).await => {
-            store.reserve(bytes)
-        }
-        reserved => reserved,
-    }?;
+    let reserved = reserved?;
     let stage = match stage_at_hand {
         Some(stage) => stage,
         None => stage(fill).await?,
@@ -266,7 +280,8 @@ async fn through(
     hasher: Hasher,
     fetch: Option<Fetch>,
 ) -> Done {
-    failing(fill, "fill", fetch.as_ref().map_or(0, Fetch::size), &error);
+    let size = fill.spool.follow().borrow().size().unwrap_or(0);
+    failing(fill, "fill", size, &error);
     // The file is unlinked; who reads it has it open.
     leftover::discard(
         &fill.shared.store,
@@ -286,7 +301,11 @@ fn failing(fill: &Fill, op: &'static str, needs: u64, error: &store::Error) {
         .active
         .state
         .store_failed(&error.to_string(), needs, fill.shared.now());
-    fill.shared.store.report(op, error);
+    let store = &fill.shared.store;
+    // That it keeps to its limit is no failure of the store.
+    if !(matches!(error, store::Error::Full) && store.exceeds_max_size(needs)) {
+        store.report(op, error);
+    }
 }
 
 /// What becomes of the spool of a transfer that did not end well: wrong bytes go at once, the rest is kept to be continued.

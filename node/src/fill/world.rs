@@ -69,14 +69,30 @@ impl World {
         Self::with(config(), Platforms::Requested, Referrers::OnDemand)
     }
 
+    /// With a `storage.maxSize`.
+    pub(crate) fn limited(max_size: u64) -> Self {
+        let (platforms, referrers) = (Platforms::Requested, Referrers::OnDemand);
+        Self::build(config(), platforms, referrers, Some(max_size))
+    }
+
     pub(crate) fn with(config: Config, platforms: Platforms, referrers: Referrers) -> Self {
+        Self::build(config, platforms, referrers, None)
+    }
+
+    fn build(
+        config: Config,
+        platforms: Platforms,
+        referrers: Referrers,
+        max_size: Option<u64>,
+    ) -> Self {
         let clock = Clock::system();
         let disk = Arc::new(Disk::new(&clock));
         let metadata = Arc::new(metadata::memory::Memory::new());
-        let store = store::over(
+        let store = store::limited(
             Arc::clone(&disk) as Arc<dyn Blobs>,
             Arc::<metadata::memory::Memory>::clone(&metadata),
             clock.clone(),
+            max_size,
         );
         let upstream = Scripted::new("origin");
         let rule = Rule {

@@ -53,7 +53,7 @@ impl Registry {
         self.find_children(repository, &record).await?;
         let tags = all_tags(reference, tags);
         let store = &self.inner.store;
-        let _room = store.reserve(record.size)?;
+        let _room = store.make_room(record.size).await?;
         keep(store, &digest, bytes)
             .await
             .inspect_err(|error| store.report("push", error))?;

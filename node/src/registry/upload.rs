@@ -323,7 +323,7 @@ impl Registry {
             return Ok(());
         }
         let store = &self.inner.store;
-        let _room = store.reserve(size as u64)?;
+        let _room = store.make_room(size as u64).await?;
         let written = writer.append(batch).await;
         written.inspect_err(|error| store.report("upload", error))
     }

@@ -1,7 +1,8 @@
 //! Deletes what nobody needs: closures when room runs out, contents that nothing links, abandoned uploads, old deliveries.
 //!
-//! A reconciler: it runs now and then and when somebody was refused room. It deletes only under a claim, after looking again; any
-//! error ends the run with nothing more deleted. `storage.gc: off` keeps it from deleting anything, for ever if need be.
+//! A reconciler: it runs now and then. Whoever finds no room for what is about to be stored evicts by itself (`room_for`), so that it
+//! is stored at once. Deleted is only under a claim, after looking again; any error ends the run with nothing more deleted.
+//! `storage.gc: off` keeps anything from being deleted, for ever if need be.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -12,7 +13,7 @@ use std::{
 use wire::{digest::Digest, repository::RepositoryName, time::WallTime};
 
 use super::{
-    Error, Store,
+    Error, Reservation, Store, config,
     evict::{self, Leaving, Need, Node},
     metadata::{Link, Op, Origin},
     stale,
@@ -26,6 +27,8 @@ const HISTORY: Duration = Duration::from_hours(7 * 24);
 /// contents, because then *unreferenced* only means *not known any more*.
 const KEEP_UNTIL: &str = "store/keep-until";
 const KEEP: Duration = Duration::from_hours(7 * 24);
+/// How often room is made for one wish, when others take what was made.
+const TRIES: usize = 3;
 
 /// What may be deleted and when.
 #[derive(Debug, Clone, Copy)]
@@ -65,7 +68,7 @@ pub(crate) async fn look(store: &Store) -> Result<(), Error> {
 /// Whether eviction has something to do.
 pub(crate) fn is_nearly_full(store: &Store) -> bool {
     let room = &store.0.room;
-    !evict::need(&room.seen(), room.max_size(), 0).is_none()
+    !evict::need(&room.seen(), room.max_size()).is_none()
 }
 
 /// Deletes nothing unreferenced for a while.
@@ -85,10 +88,41 @@ async fn is_kept(store: &Store, now: WallTime) -> Result<bool, Error> {
     Ok(until.is_none_or(|until: i64| now.0 < until))
 }
 
-/// Evicts the least recently used closures until there is room again or nothing may leave.
+/// Evicts while the store is nearly full.
 async fn make_room(store: &Store) -> Result<(), Error> {
     let room = &store.0.room;
-    let mut need = evict::need(&room.seen(), room.max_size(), room.take_wanted());
+    let _turn = room.turn().await;
+    evict(store, evict::need(&room.seen(), room.max_size())).await?;
+    look(store).await
+}
+
+/// Room for `bytes` that are about to be stored: what is least recently used leaves, and no more of it than that takes. `Full` when
+/// nothing more may leave, or `bytes` are too many in any case.
+pub(crate) async fn room_for(store: &Store, bytes: u64) -> Result<Reservation, Error> {
+    let room = &store.0.room;
+    if !store.0.gc || !room.can_hold(bytes) {
+        return room.reserve(bytes);
+    }
+    let _turn = room.turn().await;
+    for _ in 0..TRIES {
+        look(store).await?;
+        if let Ok(reserved) = room.reserve(bytes) {
+            return Ok(reserved);
+        }
+        let need = evict::need_for(&room.seen(), room.max_size(), bytes);
+        evict(store, need).await?;
+    }
+    look(store).await?;
+    room.reserve(bytes)
+}
+
+/// Evicts the least recently used closures until there is room again or nothing may leave.
+async fn evict(store: &Store, mut need: Need) -> Result<(), Error> {
+    if need.is_none() {
+        return Ok(());
+    }
+    // Else what was used since the last time could be taken for old.
+    config::flush_used(store).await?;
     let mut passed = BTreeSet::new();
     while !need.is_none() {
         let roots = store.0.raw_metadata.least_used(PAGE + passed.len()).await?;
@@ -115,7 +149,7 @@ async fn make_room(store: &Store) -> Result<(), Error> {
             break;
         }
     }
-    look(store).await
+    Ok(())
 }
 
 /// `None` when it may not leave now.

@@ -73,6 +73,7 @@ impl Config {
             clock,
             tasks: tasks.clone(),
             max_size: self.max_size,
+            gc: self.gc,
             memory_cache_bytes: self.memory_cache_bytes,
             lock: Some(opened.lock),
         }
@@ -99,7 +100,6 @@ impl Config {
         let collecting = begin(store, tasks, "store_collect", MINUTE, move |store| {
             Box::pin(async move { collect.run(&store).await })
         });
-        store.0.room.set_nudge(collecting.clone());
         begin(store, tasks, "store_look", LOOK, move |store| {
             let collecting = collecting.clone();
             Box::pin(async move {

@@ -1,8 +1,8 @@
 //! Which closures leave first; pure.
 //!
 //! A *closure* is a root manifest of one repository with all that it alone keeps there. What stays: what was pushed, what has a tag
-//! of its own, what another manifest that stays needs. Bytes go only when no other repository links them. How much has to go is
-//! decided by two marks, so that eviction runs seldom and then for a while.
+//! of its own, what another manifest that stays needs. Bytes go only when no other repository links them. What is about to be stored
+//! makes just the room it needs; beside that two marks keep some free, so that this happens seldom.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,10 +10,10 @@ use wire::digest::Digest;
 
 use super::space::{Seen, head_room};
 
-/// Begin above this share of what there is, in percent.
-const HIGH: u64 = 95;
-/// And go on down to this.
-const LOW: u64 = 90;
+/// Begin above this share of the disk, in percent, and go on down to that: others write to it too.
+const DISK: (u64, u64) = (95, 90);
+/// The same for `storage.maxSize`, which is all ours.
+const MAX_SIZE: (u64, u64) = (98, 96);
 /// Begin below this many free inodes, and go on up to that many.
 const INODES: (u64, u64) = (128, 512);
 
@@ -66,33 +66,55 @@ impl Need {
     }
 }
 
-/// How much has to go, when `wanted` bytes were refused since the last time.
-pub(crate) fn need(seen: &Seen, max_size: Option<u64>, wanted: u64) -> Need {
-    let usable = seen.space.total.saturating_sub(head_room(seen.space.total));
-    let used = seen.space.total.saturating_sub(seen.space.free);
-    let on_disk = surplus(used.saturating_add(seen.reserved), usable, wanted);
-    let allowed = max_size.map_or(0, |max| {
-        surplus(seen.stored.saturating_add(seen.reserved), max, wanted)
-    });
-    let inodes = seen.space.free_inodes;
+/// How much has to go because the store is nearly full.
+pub(crate) fn need(seen: &Seen, max_size: Option<u64>) -> Need {
+    let (used, usable) = disk(seen);
+    let allowed = max_size.map_or(0, |max| above(all(seen), max, MAX_SIZE));
     Need {
-        bytes: on_disk.max(allowed),
-        files: if inodes < INODES.0 {
-            INODES.1 - inodes
-        } else {
-            0
-        },
+        bytes: above(used, usable, DISK).max(allowed),
+        files: files(seen),
     }
 }
 
-/// How far `used` of `limit` is above the mark that lets `wanted` more in. A wish that never fits is not one.
-fn surplus(used: u64, limit: u64, wanted: u64) -> u64 {
-    let wanted = if wanted <= limit { wanted } else { 0 };
-    let fits = used.saturating_add(wanted) <= limit;
-    if fits && used <= share(limit, HIGH) {
+/// How much has to go for `wanted` bytes to fit, and no more.
+pub(crate) fn need_for(seen: &Seen, max_size: Option<u64>, wanted: u64) -> Need {
+    let over = |used: u64, limit| used.saturating_add(wanted).saturating_sub(limit);
+    let (used, usable) = disk(seen);
+    let allowed = max_size.map_or(0, |max| over(all(seen), max));
+    Need {
+        bytes: over(used, usable).max(allowed),
+        files: files(seen),
+    }
+}
+
+/// What is used of the disk, promises included, and what may be.
+fn disk(seen: &Seen) -> (u64, u64) {
+    let total = seen.space.total;
+    let used = total.saturating_sub(seen.space.free);
+    let usable = total.saturating_sub(head_room(total));
+    (used.saturating_add(seen.reserved), usable)
+}
+
+/// What counts for `storage.maxSize`.
+fn all(seen: &Seen) -> u64 {
+    seen.stored.saturating_add(seen.reserved)
+}
+
+fn files(seen: &Seen) -> u64 {
+    let inodes = seen.space.free_inodes;
+    if inodes < INODES.0 {
+        INODES.1 - inodes
+    } else {
+        0
+    }
+}
+
+/// How far `used` of `limit` is above the lower mark, once it is above the higher one.
+fn above(used: u64, limit: u64, (high, low): (u64, u64)) -> u64 {
+    if used <= share(limit, high) {
         return 0;
     }
-    used.saturating_sub(share(limit, LOW).min(limit - wanted))
+    used.saturating_sub(share(limit, low))
 }
 
 fn share(limit: u64, percent: u64) -> u64 {
@@ -231,15 +253,16 @@ mod tests {
     #[test]
     fn the_marks_say_how_much_has_to_go() {
         const GIB: u64 = 1 << 30;
-        // stored, reserved, maxSize, wanted: bytes to free
-        for (stored, reserved, max, wanted, bytes) in [
-            (95, 0, Some(100), 0, 0),
-            (96, 0, Some(100), 0, 6),
-            (90, 6, Some(100), 0, 6),
-            (92, 0, Some(100), 20, 12),
-            (92, 0, Some(100), 8, 0),
-            (50, 0, Some(100), 101, 0),
-            (50, 0, None, 0, 0),
+        // stored, reserved, maxSize, wanted: bytes to free because it is nearly full, and for what is wanted
+        for (stored, reserved, max, wanted, bytes, exactly) in [
+            (98, 0, Some(100), 0, 0, 0),
+            (99, 0, Some(100), 0, 3, 0),
+            (90, 9, Some(100), 0, 3, 0),
+            (92, 0, Some(100), 20, 0, 12),
+            (92, 0, Some(100), 8, 0, 0),
+            (90, 4, Some(100), 8, 0, 2),
+            (105, 0, Some(100), 0, 9, 5),
+            (50, 0, None, 0, 0, 0),
         ] {
             let seen = Seen {
                 space: Space {
@@ -249,12 +272,12 @@ mod tests {
                 },
                 stored: stored * GIB,
                 reserved: reserved * GIB,
-                wanted: 0,
             };
-            let need = need(&seen, max.map(|max| max * GIB), wanted * GIB);
+            let max = max.map(|max| max * GIB);
+            let needs = (need(&seen, max), need_for(&seen, max, wanted * GIB));
             assert_eq!(
-                need.bytes / GIB,
-                bytes,
+                (needs.0.bytes / GIB, needs.1.bytes / GIB),
+                (bytes, exactly),
                 "{stored} {reserved} {max:?} {wanted}"
             );
         }
@@ -271,9 +294,10 @@ mod tests {
             },
             ..Seen::default()
         };
-        assert!(need(&seen(14, u64::MAX), None, 0).is_none());
-        assert_eq!(need(&seen(12, u64::MAX), None, 0).bytes, 6 * MIB);
-        assert_eq!(need(&seen(28, u64::MAX), None, 50 * MIB).bytes, 30 * MIB);
-        assert_eq!(need(&seen(90, 100), None, 0).files, 412);
+        assert!(need(&seen(14, u64::MAX), None).is_none());
+        assert_eq!(need(&seen(12, u64::MAX), None).bytes, 6 * MIB);
+        let wanted = need_for(&seen(28, u64::MAX), None, 50 * MIB);
+        assert_eq!(wanted.bytes, 30 * MIB);
+        assert_eq!(need(&seen(90, 100), None).files, 412);
     }
 }

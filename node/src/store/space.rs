@@ -1,12 +1,10 @@
 //! Room, reserved before a fill or an upload begins, so that the disk is never found full half-way.
 //!
 //! `reserve` must not wait, so it decides by what was last seen (`collect` looks every few seconds) and by what was promised and
-//! used since. Some room is always left over for the database, the slice and events. Whoever is refused streams through and
-//! leaves a wish, by which `collect` knows how much to evict.
+//! used since. Some room is always left over for the database, the slice and events. Whoever is refused asks `collect` to make
+//! room, and streams through when nothing may leave.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use runtime::Nudge;
 
 use super::{Error, blob::Space};
 
@@ -23,7 +21,8 @@ pub(crate) struct Room(Arc<Inner>);
 struct Inner {
     max_size: Option<u64>,
     seen: Mutex<Seen>,
-    nudge: Mutex<Option<Nudge>>,
+    /// One makes room at a time, or two would evict for the same bytes.
+    making: tokio::sync::Mutex<()>,
 }
 
 /// What is known about the room there is.
@@ -35,8 +34,6 @@ pub(crate) struct Seen {
     pub stored: u64,
     /// Bytes promised.
     pub reserved: u64,
-    /// The most bytes that somebody was refused since the last look.
-    pub wanted: u64,
 }
 
 /// Room for this many bytes. Dropping it counts them as used until the next look at the disk.
@@ -61,7 +58,7 @@ impl Room {
         Self(Arc::new(Inner {
             max_size,
             seen: Mutex::new(seen),
-            nudge: Mutex::new(None),
+            making: tokio::sync::Mutex::new(()),
         }))
     }
 
@@ -70,9 +67,9 @@ impl Room {
         self.0.max_size
     }
 
-    /// Whom to wake when somebody was refused.
-    pub(crate) fn set_nudge(&self, nudge: Nudge) {
-        *self.0.nudge.lock().unwrap_or_else(PoisonError::into_inner) = Some(nudge);
+    /// The turn to evict.
+    pub(crate) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.0.making.lock().await
     }
 
     /// Takes what a look at disk and database found.
@@ -87,35 +84,33 @@ impl Room {
         *self.lock()
     }
 
-    /// The largest wish since this was last asked.
-    pub(crate) fn take_wanted(&self) -> u64 {
-        std::mem::take(&mut self.lock().wanted)
-    }
-
     pub(crate) fn reserve(&self, bytes: u64) -> Result<Reservation, Error> {
-        self.add(bytes)?;
+        let mut seen = self.lock();
+        if !fits(&seen, self.0.max_size, bytes) {
+            return Err(Error::Full);
+        }
+        seen.reserved = seen.reserved.saturating_add(bytes);
         Ok(Reservation {
             room: self.clone(),
             bytes,
         })
     }
 
+    /// Whether `bytes` could ever fit, with everything else gone.
+    pub(crate) fn can_hold(&self, bytes: u64) -> bool {
+        let total = self.lock().space.total;
+        let usable = total.saturating_sub(head_room(total));
+        bytes <= usable && self.0.max_size.is_none_or(|max| bytes <= max)
+    }
+
+    /// Whether it is `storage.maxSize` that leaves no room for `bytes` more.
+    pub(crate) fn exceeds_max_size(&self, bytes: u64) -> bool {
+        !allows(&self.lock(), self.0.max_size, bytes)
+    }
+
     /// Whether `bytes` more would fit now; nothing is promised.
     pub(crate) fn has(&self, bytes: u64) -> bool {
         fits(&self.lock(), self.0.max_size, bytes)
-    }
-
-    fn add(&self, bytes: u64) -> Result<(), Error> {
-        let mut seen = self.lock();
-        if fits(&seen, self.0.max_size, bytes) {
-            seen.reserved = seen.reserved.saturating_add(bytes);
-            return Ok(());
-        }
-        seen.wanted = seen.wanted.max(bytes);
-        drop(seen);
-        let nudge = self.0.nudge.lock().unwrap_or_else(PoisonError::into_inner);
-        nudge.iter().for_each(Nudge::nudge);
-        Err(Error::Full)
     }
 
     fn lock(&self) -> MutexGuard<'_, Seen> {
@@ -129,11 +124,11 @@ impl Reservation {
         self.bytes
     }
 
-    /// Reserves more; what was reserved stays so when there is no room for more.
-    pub fn grow(&mut self, bytes: u64) -> Result<(), Error> {
-        self.room.add(bytes)?;
-        self.bytes = self.bytes.saturating_add(bytes);
-        Ok(())
+    /// Gives it back unused.
+    pub fn give_back(mut self) {
+        let bytes = std::mem::take(&mut self.bytes);
+        let mut seen = self.room.lock();
+        seen.reserved = seen.reserved.saturating_sub(bytes);
     }
 }
 
@@ -155,8 +150,13 @@ pub(crate) fn head_room(total: u64) -> u64 {
 fn fits(seen: &Seen, max_size: Option<u64>, bytes: u64) -> bool {
     let promised = seen.reserved.saturating_add(bytes);
     let on_disk = promised.saturating_add(head_room(seen.space.total)) <= seen.space.free;
-    let allowed = max_size.is_none_or(|max| seen.stored.saturating_add(promised) <= max);
-    on_disk && allowed && seen.space.free_inodes > HEAD_INODES
+    on_disk && allows(seen, max_size, bytes) && seen.space.free_inodes > HEAD_INODES
+}
+
+/// Whether `max_size` lets `bytes` more in.
+fn allows(seen: &Seen, max_size: Option<u64>, bytes: u64) -> bool {
+    let all = seen.stored.saturating_add(seen.reserved);
+    max_size.is_none_or(|max| all.saturating_add(bytes) <= max)
 }
 
 #[cfg(test)]
@@ -190,7 +190,6 @@ mod tests {
                 space: space(free * MIB, inodes),
                 stored: stored * MIB,
                 reserved: reserved * MIB,
-                wanted: 0,
             };
             let fits = fits(&seen, max.map(|max| max * MIB), bytes * MIB);
             assert_eq!(fits, fit, "{seen:?} {max:?} {bytes}");
@@ -201,15 +200,26 @@ mod tests {
     fn what_was_reserved_is_used_until_the_next_look() {
         let room = Room::new(Some(10));
         room.look(space(100 * MIB, u64::MAX), 0);
-        let mut held = room.reserve(5).unwrap();
-        held.grow(3).unwrap();
-        assert!(matches!(held.grow(3), Err(Error::Full)));
+        let held = room.reserve(8).unwrap();
+        assert!(matches!(room.reserve(3), Err(Error::Full)));
         assert_eq!(room.seen().reserved, 8);
         drop(held);
         assert_eq!((room.seen().reserved, room.seen().stored), (0, 8));
         assert!(room.reserve(7).is_err());
-        assert_eq!((room.take_wanted(), room.take_wanted()), (7, 0));
         room.look(space(100 * MIB, u64::MAX), 0);
-        assert!(room.reserve(7).is_ok());
+        room.reserve(7).unwrap().give_back();
+        assert_eq!((room.seen().reserved, room.seen().stored), (0, 0));
+    }
+
+    #[test]
+    fn what_exceeds_the_limit_or_the_disk_can_never_be_held() {
+        let room = Room::new(Some(10));
+        room.look(space(0, u64::MAX), 10);
+        assert!(room.can_hold(10) && !room.can_hold(11));
+        assert!(room.exceeds_max_size(1) && !room.exceeds_max_size(0));
+        let unlimited = Room::new(None);
+        unlimited.look(space(0, u64::MAX), 0);
+        assert!(unlimited.can_hold(92 * MIB) && !unlimited.can_hold(93 * MIB));
+        assert!(!unlimited.exceeds_max_size(u64::MAX));
     }
 }

@@ -38,7 +38,15 @@ impl Node {
     }
 
     pub(super) fn with(platforms: Platforms, referrers: Referrers) -> Self {
-        let world = World::with(config(), platforms, referrers);
+        Self::over(World::with(config(), platforms, referrers))
+    }
+
+    /// With a `storage.maxSize`.
+    pub(super) fn limited(max_size: u64) -> Self {
+        Self::over(World::limited(max_size))
+    }
+
+    fn over(world: World) -> Self {
         let recorder = Recorder::new(
             "mesh".parse().unwrap(),
             "node".parse().unwrap(),
