@@ -90,6 +90,8 @@ pub struct Opened {
     pub cache_status: Option<String>,
     /// Whether the store has room for it and takes writes: `stored` in `Cache-Status`.
     pub stores: bool,
+    /// Whether it is stored already and only linked: nothing is transferred.
+    pub linked: bool,
 }
 
 /// All fills of a node. Cheap to clone.
@@ -147,6 +149,11 @@ impl Fills {
     /// What the upstream said; `Wrong` when the bytes do not hash to the digest.
     pub async fn manifest(&self, want: ManifestWant) -> Result<ManifestBody, upstream::Error> {
         self.manifests.get(want).await
+    }
+
+    /// A manifest that came with the answer to a check, verified: the next [`Fills::manifest`] for it asks nobody.
+    pub fn came(&self, want: &ManifestWant, body: ManifestBody) {
+        self.manifests.came(want, body);
     }
 
     /// How many fills are in flight.

@@ -46,6 +46,17 @@ pub struct ManifestHead {
     pub cache_status: Option<String>,
     /// The upstream's `Warning`, if it served stale.
     pub warning: Option<String>,
+    /// The whole manifest, verified, where HEAD did not tell its digest and a GET had to be asked instead.
+    pub body: Option<Bytes>,
+}
+
+/// The size of a blob, and how it was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlobHead {
+    /// `Content-Length`.
+    pub size: u64,
+    /// The upstream's `Cache-Status`, to which this node appends its member.
+    pub cache_status: Option<String>,
 }
 
 /// A manifest, whole and verified.
@@ -128,7 +139,8 @@ pub trait Upstream: Send + Sync + 'static {
     /// A look at the way there: no repository, no credential, no circuit, nothing noted. Never fails, says what it found.
     async fn reach(&self) -> Reach;
 
-    /// HEAD of a manifest. An upstream whose HEAD carries no digest or is refused is asked by GET and remembered for it.
+    /// HEAD of a manifest. An upstream whose HEAD carries no digest or is refused is asked by GET and remembered for it; the answer
+    /// then has the manifest with it.
     async fn head_manifest(
         &self,
         repository: &RepositoryName,
@@ -151,7 +163,7 @@ pub trait Upstream: Send + Sync + 'static {
         repository: &RepositoryName,
         digest: &Digest,
         request: &Request,
-    ) -> Result<u64, Error>;
+    ) -> Result<BlobHead, Error>;
 
     /// GET of a blob, whole or from an offset.
     async fn get_blob(

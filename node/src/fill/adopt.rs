@@ -28,6 +28,7 @@ pub(super) async fn adopt(fill: &Fill, flight: &Flight) -> Result<bool, Error> {
         .await
         .ok()
         .flatten();
+    let mut cache_status = None;
     if linked.is_none() {
         let answer = origin
             .active
@@ -35,12 +36,13 @@ pub(super) async fn adopt(fill: &Fill, flight: &Flight) -> Result<bool, Error> {
             .head_blob(&origin.source, &origin.digest, &origin.request)
             .await;
         observe(&origin.active, &answer, &fill.shared.clock);
-        answer?;
+        cache_status = answer?.cache_status;
     }
     fill.spool.open(Opened {
         size,
-        cache_status: None,
+        cache_status,
         stores: true,
+        linked: true,
     });
     fill.spool.attach(content, size);
     fill.spool.verified();

@@ -59,6 +59,7 @@ async fn attempt(fill: &Arc<Fill>, flight: &Flight) -> Result<Done, Error> {
         size: fetch.size(),
         cache_status: fetch.cache_status(),
         stores: reserved.is_ok() && !store.is_failing(),
+        linked: false,
     });
     if fill.is_small(fetch.size()) {
         return small::fill(fill, flight, fetch, reserved).await;

@@ -189,6 +189,7 @@ mod tests {
                 size: 100,
                 cache_status: None,
                 stores: true,
+                linked: false,
             }),
             front,
             ..State::default()

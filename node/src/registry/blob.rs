@@ -1,7 +1,8 @@
 //! GET and HEAD of blobs: stored, on their way, or further up.
 //!
-//! What is stored and linked costs the upstream nothing. What another repository has, stored or on its way, is confirmed by
-//! one HEAD first. A GET of anything else is a fill, without a HEAD before it; a HEAD is passed up and stores nothing.
+//! What is stored and linked costs the upstream nothing. A GET of anything else is a fill: of what another repository has, stored or
+//! on its way, one that is confirmed by one HEAD first, whoever waits for it; else without a HEAD before it. A HEAD is passed up and
+//! stores nothing.
 
 use wire::{
     cache_status::{Forward, Outcome as CacheOutcome},
@@ -17,7 +18,6 @@ use super::{
     check::{CHAINS, Shared},
     place::{Place, Pull},
     remembered::Asked,
-    visible::Visible,
 };
 use crate::{
     fill::{self, Joined, Want},
@@ -91,16 +91,6 @@ impl Registry {
         if wanted.verb == ContentVerb::Head {
             return self.head_blob(pull, wanted).await;
         }
-        if let Some(visible) = self.confirm(pull, wanted.digest).await?
-            && let Some(content) = self.or_stream(self.content(&visible)).await
-        {
-            let mut provenance = self.forwarded(pull, Outcome::Checked, Forward::Stale, false);
-            if let Some(cache) = &mut provenance.cache {
-                cache.fwd_status = Some(200);
-                cache.stored = true;
-            }
-            return wanted.stored(content, provenance);
-        }
         let mut left = CHAINS;
         loop {
             left = left.saturating_sub(1);
@@ -125,19 +115,15 @@ impl Registry {
         }
     }
 
-    async fn confirm(&self, pull: Pull<'_>, digest: &Digest) -> Result<Option<Visible>, Error> {
-        let confirmed = self.confirmed(pull, digest).await;
-        confirmed.map_err(|error| self.refuse_blob(pull, digest, &error))
-    }
-
     async fn head_blob(&self, pull: Pull<'_>, wanted: Wanted<'_>) -> Result<BlobAnswer, Error> {
         let Shared { answer, collapsed } = self.check_blob(pull, wanted.digest).await;
-        let size = answer.map_err(|error| self.refuse_blob(pull, wanted.digest, &error))?;
+        let head = answer.map_err(|error| self.refuse_blob(pull, wanted.digest, &error))?;
         let mut provenance = self.forwarded(pull, filled(collapsed), Forward::Miss, collapsed);
+        provenance.upstream_cache = head.cache_status;
         if let Some(cache) = &mut provenance.cache {
             cache.fwd_status = Some(200);
         }
-        wanted.answer(size, BlobBody::None, provenance)
+        wanted.answer(head.size, BlobBody::None, provenance)
     }
 
     /// The fill of a blob, joined or started. That of another repository is joined only after this rule's upstream confirmed
@@ -177,6 +163,20 @@ impl Registry {
             .opened()
             .await
             .map_err(|error| self.filled_badly(pull, wanted, error))?;
+        if opened.linked
+            && fill.stored().await.is_ok()
+            && let Some(content) = self
+                .or_stream(self.found_blob(pull.repository, wanted.digest))
+                .await
+        {
+            let mut provenance = self.forwarded(pull, Outcome::Checked, Forward::Stale, collapsed);
+            provenance.upstream_cache = opened.cache_status;
+            if let Some(cache) = &mut provenance.cache {
+                cache.fwd_status = Some(200);
+                cache.stored = true;
+            }
+            return wanted.stored(content, provenance);
+        }
         let mut stores = opened.stores;
         if opened.size <= VERIFIED_FIRST {
             match fill.verified().await {

@@ -17,10 +17,11 @@ use wire::{
 
 use super::{Registry, place::Pull, remembered::Asked, sighting::Sighting};
 use crate::{
+    fill::ManifestWant,
     request::Request,
     rule::ActiveRule,
     store::metadata::{Op, TagRecord},
-    upstream::{Error, ManifestHead, Patience, error::Kind},
+    upstream::{BlobHead, Error, ManifestBody, ManifestHead, Patience, error::Kind},
 };
 
 /// How many different questions of a kind may be under way at once.
@@ -80,7 +81,7 @@ impl Question {
 /// The questions under way.
 pub(super) struct Checks {
     manifests: Single<Question, Result<Seen, Error>>,
-    blobs: Single<Question, Result<u64, Error>>,
+    blobs: Single<Question, Result<BlobHead, Error>>,
 }
 
 impl Checks {
@@ -194,7 +195,12 @@ impl Registry {
                 request: &request,
                 ..errand.pull()
             };
-            let seen = this.head(pull, &reference, patience).await?;
+            let mut seen = this.head(pull, &reference, patience).await?;
+            let is_news = |record: &TagRecord| record.current.digest != seen.head.digest;
+            if record.as_ref().is_none_or(is_news) {
+                this.came(pull, &seen.head);
+            }
+            seen.head.body = None;
             this.saw(pull, &tag, record.as_ref(), &seen).await;
             Ok(seen)
         };
@@ -211,8 +217,10 @@ impl Registry {
         let (this, errand) = (self.clone(), pull.errand());
         let digest = digest.clone();
         let work = || async move {
-            let seen = this.head(errand.pull(), &reference, Patience::Long).await?;
+            let mut seen = this.head(errand.pull(), &reference, Patience::Long).await?;
             if seen.head.digest == digest {
+                this.came(errand.pull(), &seen.head);
+                seen.head.body = None;
                 Ok(seen)
             } else {
                 let told = seen.head.digest;
@@ -225,7 +233,7 @@ impl Registry {
     }
 
     /// Asks whether a blob is there, and for its size.
-    pub(super) async fn check_blob(&self, pull: Pull<'_>, digest: &Digest) -> Shared<u64> {
+    pub(super) async fn check_blob(&self, pull: Pull<'_>, digest: &Digest) -> Shared<BlobHead> {
         let reference = Reference::Digest(digest.clone());
         if let Some(absent) = self.absent(pull, &reference, Asked::HeadBlob) {
             return Shared::failed(absent);
@@ -307,6 +315,24 @@ impl Registry {
             .await;
         self.heard(pull, reference, Asked::HeadManifest, answer.as_ref().err());
         answer.map(|head| Seen { head, began })
+    }
+
+    /// Bytes that came with the answer, since a HEAD did not tell enough, are there for the pull that follows.
+    fn came(&self, pull: Pull<'_>, head: &ManifestHead) {
+        let Some(bytes) = head.body.clone() else {
+            return;
+        };
+        let want = ManifestWant {
+            digest: head.digest.clone(),
+            source: pull.covered.source.clone(),
+            active: Arc::clone(&pull.covered.active),
+            request: pull.request.clone(),
+        };
+        let head = ManifestHead {
+            body: None,
+            ..head.clone()
+        };
+        self.inner.fills.came(&want, ManifestBody { head, bytes });
     }
 
     /// Notes where a tag was seen. When that is where its record has it, the record's time of check moves.

@@ -1,21 +1,18 @@
 //! May this repository show this content? A `Visible` is the answer yes; nothing stored is opened without one.
 //!
 //! Holding a digest is never enough: content is shown through a repository that refers to it. What is stored because of
-//! another repository becomes this one's only after this rule's upstream confirmed it under this rule's identity; then no byte
-//! is transferred. Where no rule covers the repository, not linked is not there, with the same answer and the same work.
+//! another repository becomes this one's only after this rule's upstream confirmed it under this rule's identity (`fill/adopt.rs`);
+//! then no byte is transferred. Where no rule covers the repository, not linked is not there, with the same answer and the same work.
 //! Source: `spec/pull-through.md` steps 2 and 4, `reference/faults.md` T47.
 
 use bytes::Bytes;
 use wire::{digest::Digest, repository::RepositoryName};
 
-use super::{Registry, place::Pull};
-use crate::{
-    store::{
-        self,
-        blob::Content,
-        metadata::{Link, LinkKind, Op, Origin, TagRecord, Version},
-    },
-    upstream,
+use super::Registry;
+use crate::store::{
+    self,
+    blob::Content,
+    metadata::{TagRecord, Version},
 };
 
 /// The right to show one content through one repository. Only this file makes one.
@@ -52,29 +49,6 @@ impl Registry {
             repository: record.repository.clone(),
             digest: version.digest.clone(),
         }
-    }
-
-    /// A blob that is stored because of another repository: asks the upstream once, then links it here. `None` when it is
-    /// not stored at all, and nobody was asked.
-    pub(super) async fn confirmed(
-        &self,
-        pull: Pull<'_>,
-        digest: &Digest,
-    ) -> Result<Option<Visible>, upstream::Error> {
-        let store = &self.inner.store;
-        let stored = self.or_stream(store.metadata().blob(digest)).await;
-        if stored.is_none() {
-            return Ok(None);
-        }
-        let _hold = store.hold(digest);
-        self.check_blob(pull, digest).await.answer?;
-        if let Err(error) = self.in_time(self.link_blob(pull, digest)).await {
-            store.report("link", &error);
-        }
-        Ok(Some(Visible {
-            repository: pull.repository.clone(),
-            digest: digest.clone(),
-        }))
     }
 
     /// Opens a stored content; `None` when its bytes are not there or are damaged, which is the same to whoever wants them.
@@ -144,20 +118,5 @@ impl Registry {
             Ok(Some(read)) => Ok(Some(read)),
             Err(error) => Err(error),
         }
-    }
-
-    async fn link_blob(&self, pull: Pull<'_>, digest: &Digest) -> Result<(), store::Error> {
-        let now = self.now();
-        let link = Link {
-            repository: pull.repository.clone(),
-            digest: digest.clone(),
-            kind: LinkKind::Blob,
-            complete: true,
-            origin: Origin::Filled(pull.rule().name.clone()),
-            created_at: now,
-            used_at: now,
-        };
-        let store = &self.inner.store;
-        store.metadata().commit(vec![Op::PutLink(link)]).await
     }
 }

@@ -19,8 +19,8 @@ use wire::{
 
 pub use self::circuit::{Admission, Circuit};
 use super::{
-    BlobBody, BlobRange, Error, ManifestBody, ManifestHead, Patience, Reach, Referrers, TagPage,
-    Upstream,
+    BlobBody, BlobHead, BlobRange, Error, ManifestBody, ManifestHead, Patience, Reach, Referrers,
+    TagPage, Upstream,
 };
 use crate::request::Request;
 
@@ -134,7 +134,7 @@ impl Upstream for Breaker {
         repository: &RepositoryName,
         digest: &Digest,
         request: &Request,
-    ) -> Result<u64, Error> {
+    ) -> Result<BlobHead, Error> {
         self.admit()?;
         self.noted(self.inner.head_blob(repository, digest, request).await)
     }

@@ -19,8 +19,8 @@ use wire::{
 };
 
 use super::{
-    BlobBody, BlobRange, Error, ManifestBody, ManifestHead, Patience, Reach, Referrers, TagPage,
-    Upstream,
+    BlobBody, BlobHead, BlobRange, Error, ManifestBody, ManifestHead, Patience, Reach, Referrers,
+    TagPage, Upstream,
 };
 use crate::request::Request;
 
@@ -232,7 +232,7 @@ impl Upstream for Budget {
         repository: &RepositoryName,
         digest: &Digest,
         request: &Request,
-    ) -> Result<u64, Error> {
+    ) -> Result<BlobHead, Error> {
         self.account.turn(Patience::Long).await?;
         let asked = self.inner.head_blob(repository, digest, request);
         self.account.noted(asked.await)

@@ -89,7 +89,7 @@ async fn blobs(upstream: &dyn Upstream, fixture: &Fixture) {
     let digest = Digest::sha256(&fixture.blob);
     let size = upstream.head_blob(&fixture.repository, &digest, &request);
     assert_eq!(
-        size.await.expect("HEAD of a blob"),
+        size.await.expect("HEAD of a blob").size,
         fixture.blob.len() as u64
     );
     let body = upstream.get_blob(&fixture.repository, &digest, None, &request);

@@ -27,8 +27,8 @@ use wire::{
 };
 
 use super::{
-    BlobBody, BlobRange, Error, ManifestBody, ManifestHead, Patience, Reach, Referrers, TagPage,
-    Upstream, observer::Observer, profile::Profile,
+    BlobBody, BlobHead, BlobRange, Error, ManifestBody, ManifestHead, Patience, Reach, Referrers,
+    TagPage, Upstream, observer::Observer, profile::Profile,
 };
 use crate::request::Request;
 
@@ -200,7 +200,7 @@ impl Upstream for Remote {
         repository: &RepositoryName,
         digest: &Digest,
         request: &Request,
-    ) -> Result<u64, Error> {
+    ) -> Result<BlobHead, Error> {
         let until = self.until(Patience::Long, request);
         blob::head(self, repository, digest, Some(until), request).await
     }

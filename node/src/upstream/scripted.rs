@@ -205,6 +205,11 @@ impl Scripted {
         self.lock().instead.insert(digest.clone(), bytes.into());
     }
 
+    /// Whether a HEAD of a manifest says too little, so that a GET is asked after it.
+    pub fn tell_by_get(&self, yes: bool) {
+        self.lock().tells_by_get = yes;
+    }
+
     /// Whether ranges are ignored: answers then begin at 0.
     pub fn ignore_ranges(&self, yes: bool) {
         self.lock().ignores_ranges = yes;

@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use wire::{digest::Digest, page::Page, reference::Reference, repository::RepositoryName};
 
 use super::{
-    BlobBody, BlobRange, Error, ManifestBody, ManifestHead, Patience, Reach, Referrers, TagPage,
-    Upstream, reach::Step,
+    BlobBody, BlobHead, BlobRange, Error, ManifestBody, ManifestHead, Patience, Reach, Referrers,
+    TagPage, Upstream, reach::Step,
 };
 use crate::request::Request;
 
@@ -58,7 +58,7 @@ impl Upstream for Unusable {
         _repository: &RepositoryName,
         _digest: &Digest,
         _request: &Request,
-    ) -> Result<u64, Error> {
+    ) -> Result<BlobHead, Error> {
         Err(self.error.clone())
     }
 

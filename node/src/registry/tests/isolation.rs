@@ -98,6 +98,30 @@ async fn a_blob_of_another_repository_is_confirmed_once_and_not_transferred() {
 }
 
 #[tokio::test]
+async fn a_copy_and_a_client_share_the_one_confirmation_of_a_blob() {
+    let rig = Rig::copying();
+    let image = publish(&rig.vault, "secret/app", Some("1"), "same");
+    rig.ask("other/app", "1", ContentVerb::Get, &request())
+        .await
+        .unwrap();
+    settled(&rig.blob("other/app", &image.layer, None).await.unwrap()).await;
+    rig.publish("1", "same");
+    let gate = rig.origin.gate(Verb::HeadBlob);
+    rig.get(image.digest.as_str()).await.unwrap();
+    let layer = image.layer.to_string();
+    until(|| rig.origin.count_of(Verb::HeadBlob, &layer) == 1).await;
+    let client = rig.blob("mirror/app", &image.layer, None);
+    let opener = async {
+        tokio::task::yield_now().await;
+        gate.open();
+    };
+    let (answer, ()) = tokio::join!(client, opener);
+    assert_eq!(read(&answer.unwrap()).await, layer_of("same"));
+    assert_eq!(rig.origin.count_of(Verb::HeadBlob, &layer), 1);
+    assert_eq!(rig.origin.count(Verb::GetBlob), 0);
+}
+
+#[tokio::test]
 async fn a_manifest_of_another_repository_is_confirmed_once_and_not_transferred() {
     let rig = Rig::new();
     let image = publish(&rig.vault, "secret/app", Some("1"), "same");

@@ -141,6 +141,72 @@ async fn a_head_for_what_is_not_stored_is_passed_up_and_stores_nothing() {
     assert_eq!(rig.tag("1").await, None);
 }
 
+/// A GET by tag as podman sends it, and a HEAD by tag with a GET by digest as docker does.
+#[tokio::test]
+async fn an_upstream_whose_heads_do_not_say_the_digest_is_asked_by_one_get_in_all() {
+    for by_head in [false, true] {
+        let rig = Rig::new();
+        rig.origin.tell_by_get(true);
+        let image = rig.publish("1", "a");
+        if by_head {
+            let seen = rig.head("1").await.unwrap();
+            assert_eq!(seen.digest, image.digest);
+            assert_eq!(rig.store.metadata().totals().await.unwrap().blobs, 0);
+        }
+        let reference = if by_head { image.digest.as_str() } else { "1" };
+        let got = rig.get(reference).await.unwrap();
+        assert_eq!(got.bytes.unwrap(), image.manifest, "{by_head}");
+        let asked = || {
+            let origin = &rig.origin;
+            (
+                origin.count(Verb::HeadManifest),
+                origin.count(Verb::GetManifest),
+            )
+        };
+        assert_eq!(asked(), (1, 1), "{by_head}");
+        let record = rig.tag("1").await.unwrap();
+        assert_eq!(record.current.digest, image.digest);
+        rig.get(image.digest.as_str()).await.unwrap();
+        assert_eq!(asked(), (1, 1), "stored");
+    }
+}
+
+#[tokio::test]
+async fn the_bytes_of_a_check_are_good_for_a_minute_and_for_one_rule() {
+    let rig = Rig::new();
+    rig.origin.tell_by_get(true);
+    let image = rig.publish("1", "a");
+    rig.head("1").await.unwrap();
+    rig.later(61);
+    rig.get(image.digest.as_str()).await.unwrap();
+    assert_eq!(rig.origin.count(Verb::GetManifest), 2);
+    let other = rig.publish("2", "b");
+    rig.head("2").await.unwrap();
+    rig.same_rules_anew();
+    rig.get(other.digest.as_str()).await.unwrap();
+    assert_eq!(rig.origin.count(Verb::GetManifest), 4);
+}
+
+#[tokio::test]
+async fn a_parents_cache_status_reaches_whoever_asks_head_or_links_a_blob() {
+    let rig = Rig::new();
+    let image = rig.publish("1", "a");
+    rig.origin
+        .answer_with(0, Some("regmesh; node=hub; hit"), None);
+    let (repository, request) = ("mirror/app".parse().unwrap(), request());
+    let verb = ContentVerb::Head;
+    let head = rig
+        .registry
+        .blob(&repository, &image.layer, verb, None, &request);
+    let told = head.await.unwrap().provenance.upstream_cache;
+    assert_eq!(told.as_deref(), Some("regmesh; node=hub; hit"));
+    publish(&rig.vault, "secret/app", Some("1"), "a");
+    settled(&rig.blob("other/app", &image.layer, None).await.unwrap()).await;
+    let linked = rig.blob("mirror/app", &image.layer, None).await.unwrap();
+    assert_eq!(linked.provenance.outcome, Outcome::Checked);
+    assert_eq!(linked.provenance.upstream_cache, told);
+}
+
 #[tokio::test]
 async fn a_head_by_tag_and_a_get_by_digest_make_the_tags_record() {
     let rig = Rig::new();

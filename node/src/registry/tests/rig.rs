@@ -203,16 +203,25 @@ impl Rig {
 
     /// A new slice with the same rules, none of them in force.
     pub(super) fn switch_off(&self) {
+        self.rules_anew(false);
+    }
+
+    /// A new slice with the same rules.
+    pub(super) fn same_rules_anew(&self) {
+        self.rules_anew(true);
+    }
+
+    fn rules_anew(&self, enabled: bool) {
         let rules = self.rules.load_full();
-        let off = rules.iter().map(|active| ActiveRule {
+        let anew = rules.iter().map(|active| ActiveRule {
             rule: Arc::new(Rule {
-                enabled: false,
+                enabled,
                 ..Rule::clone(&active.rule)
             }),
             upstream: Arc::clone(&active.upstream),
             state: Arc::clone(&active.state),
         });
-        self.rules.store(Arc::new(Rules::new(off.collect())));
+        self.rules.store(Arc::new(Rules::new(anew.collect())));
     }
 
     /// A webhook that wants these actions of every repository.

@@ -16,7 +16,7 @@ use wire::{
 use super::{Remote, answer::Answer, body, manifest::refuse_encoding, send::Ask};
 use crate::{
     request::Request,
-    upstream::{BlobBody, BlobRange, Error},
+    upstream::{BlobBody, BlobHead, BlobRange, Error},
 };
 
 pub(super) async fn head(
@@ -25,7 +25,7 @@ pub(super) async fn head(
     digest: &Digest,
     until: Option<Instant>,
     request: &Request,
-) -> Result<u64, Error> {
+) -> Result<BlobHead, Error> {
     let repository = remote.config.profile.repository(repository);
     let answer = remote
         .send(&Ask {
@@ -37,7 +37,7 @@ pub(super) async fn head(
         200 => {
             refuse_what_is_no_blob(&answer)?;
             match length(&answer) {
-                Some(size) => Ok(size),
+                Some(size) => Ok(told(size, &answer)),
                 None => by_first_byte(remote, &repository, digest, until, request).await,
             }
         }
@@ -62,7 +62,7 @@ pub(super) async fn get(
             refuse_what_is_no_blob(&answer)?;
             let size = match length(&answer) {
                 Some(size) => size,
-                None => head(remote, repository, digest, None, request).await?,
+                None => head(remote, repository, digest, None, request).await?.size,
             };
             (0, size, size)
         }
@@ -71,7 +71,7 @@ pub(super) async fn get(
             let (span, size) = part(&answer, range)?;
             let size = match size {
                 Some(size) => size,
-                None => head(remote, repository, digest, None, request).await?,
+                None => head(remote, repository, digest, None, request).await?.size,
             };
             check_end(span, size, range)?;
             (span.first, span.length(), size)
@@ -94,7 +94,7 @@ async fn by_first_byte(
     digest: &Digest,
     until: Option<Instant>,
     request: &Request,
-) -> Result<u64, Error> {
+) -> Result<BlobHead, Error> {
     let range = BlobRange {
         start: 0,
         end: Some(0),
@@ -112,7 +112,15 @@ async fn by_first_byte(
         416 => unsatisfied(&answer).filter(|size| *size == 0),
         _ => return Err(remote.refusal(answer).await),
     };
-    size.ok_or_else(|| Error::wrong("the upstream does not say how large the blob is"))
+    let wrong = || Error::wrong("the upstream does not say how large the blob is");
+    size.map(|size| told(size, &answer)).ok_or_else(wrong)
+}
+
+fn told(size: u64, answer: &Answer) -> BlobHead {
+    BlobHead {
+        size,
+        cache_status: answer.cache_status(),
+    }
 }
 
 fn ask<'a>(

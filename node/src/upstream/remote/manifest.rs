@@ -47,19 +47,19 @@ pub(super) async fn head(
     if by_tag && remote.asks_by_get() {
         return get(remote, repository, reference, until, request)
             .await
-            .map(|body| body.head);
+            .map(with_body);
     }
     match told(remote, repository, reference, until, request).await? {
         Told::Head(head) => Ok(head),
         Told::TooLittle => {
             remote.ask_by_get_from_now_on();
             let body = get(remote, repository, reference, until, request).await?;
-            Ok(body.head)
+            Ok(with_body(body))
         }
         Told::Perhaps(error) => match get(remote, repository, reference, until, request).await {
             Ok(body) => {
                 remote.ask_by_get_from_now_on();
-                Ok(body.head)
+                Ok(with_body(body))
             }
             Err(gone) if gone.kind == Kind::Gone => {
                 remote.head_knows_absence.store(true, Ordering::Relaxed);
@@ -67,6 +67,14 @@ pub(super) async fn head(
             }
             Err(_) => Err(error),
         },
+    }
+}
+
+/// What a GET told in the place of a HEAD, so that nobody has to ask for the bytes again.
+fn with_body(body: ManifestBody) -> ManifestHead {
+    ManifestHead {
+        body: Some(body.bytes),
+        ..body.head
     }
 }
 
@@ -164,6 +172,7 @@ fn read_head(answer: &Answer, reference: &Reference) -> Result<Option<ManifestHe
         age: answer.age(),
         cache_status: answer.cache_status(),
         warning: answer.warning(),
+        body: None,
     }))
 }
 
@@ -231,6 +240,7 @@ async fn fetch(
         age: answer.age(),
         cache_status: answer.cache_status(),
         warning: answer.warning(),
+        body: None,
     };
     let bytes = body::whole(remote, answer.response, MAX_BYTES, Patience::Long).await?;
     verified(head, bytes, reference, stated)

@@ -14,8 +14,8 @@ use super::{Call, Scripted, State, Verb, lock};
 use crate::{
     request::Request,
     upstream::{
-        BlobBody, BlobRange, Error, ManifestBody, ManifestHead, Patience, Reach, Referrers,
-        TagPage, Upstream,
+        BlobBody, BlobHead, BlobRange, Error, ManifestBody, ManifestHead, Patience, Reach,
+        Referrers, TagPage, Upstream,
     },
 };
 
@@ -50,6 +50,7 @@ impl Scripted {
             age: state.age,
             cache_status: state.cache_status.clone(),
             warning: state.warning.clone(),
+            body: None,
         };
         Ok(ManifestBody { head, bytes })
     }
@@ -140,6 +141,13 @@ impl Upstream for Scripted {
         let mut call = Call::new(Verb::HeadManifest, repository, reference, request);
         call.patience = Some(patience);
         self.arrive(call).await?;
+        if self.lock().tells_by_get {
+            let body = self.get_manifest(repository, reference, request).await?;
+            return Ok(ManifestHead {
+                body: Some(body.bytes),
+                ..body.head
+            });
+        }
         self.find(repository, reference).map(|body| body.head)
     }
 
@@ -168,11 +176,14 @@ impl Upstream for Scripted {
         repository: &RepositoryName,
         digest: &Digest,
         request: &Request,
-    ) -> Result<u64, Error> {
+    ) -> Result<BlobHead, Error> {
         let call = Call::new(Verb::HeadBlob, repository, digest, request);
         self.arrive(call).await?;
-        self.blob_bytes(repository, digest)
-            .map(|bytes| bytes.len() as u64)
+        let bytes = self.blob_bytes(repository, digest)?;
+        Ok(BlobHead {
+            size: bytes.len() as u64,
+            cache_status: self.lock().cache_status.clone(),
+        })
     }
 
     async fn get_blob(

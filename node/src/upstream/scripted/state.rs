@@ -32,6 +32,7 @@ pub(super) struct State {
     pub(super) breaks: HashMap<Digest, VecDeque<u64>>,
     pub(super) instead: HashMap<Digest, Bytes>,
     pub(super) ignores_ranges: bool,
+    pub(super) tells_by_get: bool,
     pub(super) chunk: usize,
     pub(super) age: u64,
     pub(super) cache_status: Option<String>,

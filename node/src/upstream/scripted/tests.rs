@@ -96,7 +96,8 @@ async fn failures_are_counted_down_in_order() {
         upstream
             .head_blob(&app(), &digest, &request())
             .await
-            .unwrap(),
+            .unwrap()
+            .size,
         1
     );
 }

@@ -207,6 +207,7 @@ async fn t23_a_head_without_digest_is_one_get_and_the_hash_from_then_on() {
             let head = rig.head("1").await.unwrap();
             assert_eq!(head.digest.to_string(), digest());
             assert_eq!(head.size, MANIFEST.len() as u64);
+            assert_eq!(head.body.as_deref(), Some(MANIFEST.as_bytes()));
         }
         assert_eq!(rig.seen(), ["HEAD 1", "GET 1", "GET 1"]);
     }
