@@ -1,22 +1,21 @@
 //! The registry's HTTP rim: one wildcard route, and the order of its layers.
 //!
 //! A request is parsed into one `Route` before anything else looks at it; then address and principal are decided, then the
-//! registry is asked, then one line is logged. Only these files know axum. The order: slice and drain, load, route, namespace,
-//! admission, verb. Source: `spec/pull-through.md` "One pull, step by step".
+//! registry is asked, then one line is logged. Only these files know axum. The order: slice, address, drain, route, load,
+//! namespace, admission, verb. Source: `spec/pull-through.md` "One pull, step by step".
 
 use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
 use axum::{Router, body::Body, extract::State, response::Response};
 use http::{
-    HeaderValue, Method, StatusCode,
+    HeaderValue, Method,
     header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING},
 };
 use runtime::{clock::Clock, listener::Peer};
 use tracing::{Instrument, Span};
 use wire::{
-    digest::Digest,
-    name::{NodeName, RuleName},
+    name::NodeName,
     oci_error::Code,
     repository::RepositoryName,
     route::{Parsed, Route},
@@ -24,12 +23,13 @@ use wire::{
 
 use crate::{
     metric::Metrics,
-    registry::{self, Mount, Outcome, Provenance, Registry},
+    registry::{self, Mount, Outcome, Registry},
     request::Request,
     store::Store,
 };
 
 pub mod admit;
+mod answered;
 mod blob;
 mod body;
 mod error;
@@ -49,6 +49,8 @@ pub use view::View;
 
 pub use error::status;
 
+use answered::Answered;
+use namespace::Placed;
 use observe::Record;
 
 /// Bounds of the rim, each with its way to refuse.
@@ -91,64 +93,6 @@ pub struct Http {
     pub places: Places,
 }
 
-/// An answer and what is logged and counted of it.
-struct Answered {
-    response: Response,
-    outcome: Outcome,
-    rule: Option<RuleName>,
-    digest: Option<Digest>,
-    /// Bytes of content that are sent with it; `None` while a metered body is on its way.
-    sent: Option<u64>,
-}
-
-impl Answered {
-    fn content(
-        response: Response,
-        provenance: Provenance,
-        digest: Option<Digest>,
-        sent: Option<u64>,
-    ) -> Self {
-        Self {
-            response,
-            outcome: provenance.outcome,
-            rule: provenance.rule,
-            digest,
-            sent,
-        }
-    }
-
-    fn local(response: Response, digest: Option<Digest>) -> Self {
-        Self {
-            response,
-            outcome: Outcome::Local,
-            rule: None,
-            digest,
-            sent: Some(0),
-        }
-    }
-
-    fn status(status: StatusCode) -> Self {
-        let mut response = Response::new(Body::empty());
-        *response.status_mut() = status;
-        if !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
-            response
-                .headers_mut()
-                .insert(CONTENT_LENGTH, HeaderValue::from(0));
-        }
-        Self::local(response, None)
-    }
-
-    fn refused(response: Response, outcome: Outcome) -> Self {
-        Self {
-            response,
-            outcome,
-            rule: None,
-            digest: None,
-            sent: Some(0),
-        }
-    }
-}
-
 /// The router of the registry's listener.
 pub fn router(http: Arc<Http>) -> Router {
     Router::new().fallback(serve).with_state(http)
@@ -185,6 +129,12 @@ async fn answer(http: &Arc<Http>, parts: http::request::Parts, body: Body, span:
             &http.node,
         ));
     };
+    if let Err(refused) = view
+        .access
+        .lets_in(parts.extensions.get::<Peer>(), &parts.headers)
+    {
+        return record.end(Answered::refused(refused.into_response(), Outcome::Denied));
+    }
     if http.draining.is_cancelled() {
         return record.unread(error::unavailable(
             "this node is going down",
@@ -204,45 +154,37 @@ async fn answer(http: &Arc<Http>, parts: http::request::Parts, body: Body, span:
         ));
     };
     let Parsed { route, ns } = parsed;
-    let placed = match namespace::place(&view, &http.registry, route, ns.as_deref()).await {
-        Ok(placed) => placed,
-        Err(unknown) => return record.unread(error::oci(StatusCode::NOT_FOUND, &unknown)),
-    };
+    let placed = namespace::place(&view, &http.registry, route, ns.as_deref()).await;
     let record = record.route(&placed.route);
     let asked = (&parts, body, place.only_stored);
-    let mut answered = admitted(http, &view, placed.route, asked, &record).await;
-    if let Some(namespace) = placed.namespace {
-        header::set(
-            answered.response.headers_mut(),
-            header::OCI_NAMESPACE,
-            &namespace,
-        );
-    }
+    let answered = admitted(http, &view, placed, asked, &record).await;
     record.end(answered)
 }
 
 async fn admitted(
     http: &Http,
     view: &View,
-    route: Route,
+    placed: Placed,
     (parts, body, only_stored): (&http::request::Parts, Body, bool),
     record: &Record,
 ) -> Answered {
+    let route = &placed.route;
     if let Route::TokenGet | Route::TokenPost | Route::Exchange = route {
-        let answered = token::serve(view, &route, parts, body).await;
+        let answered = token::serve(view, route, parts, body).await;
         if let Some(proven) = &answered.proven {
             record.caller(&proven.principal, proven.via.as_ref());
         }
         return Answered::refused(answered.response, Outcome::Local);
     }
     let peer = parts.extensions.get::<Peer>();
-    let admitted = match admit::admit(view, peer, &parts.headers, &route).await {
+    let admitted = match placed.admit(view, peer, &parts.headers).await {
         Ok(admitted) => admitted,
         Err(refused) => {
             if let Some(caller) = &refused.caller {
                 record.caller(&caller.principal, caller.via.as_ref());
             }
-            return Answered::refused(refused.into_response(), Outcome::Denied);
+            let outcome = refused.outcome();
+            return Answered::refused(refused.into_response(), outcome);
         }
     };
     record.caller(&admitted.principal, admitted.via.as_ref());
@@ -250,7 +192,33 @@ async fn admitted(
         only_stored,
         ..record.request(parts, &admitted)
     };
-    match verb(http, route, &admitted, parts, body, &request, record).await {
+    let namespace = placed.namespace().map(ToOwned::to_owned);
+    let mut answered = carried_out(
+        http,
+        placed.route,
+        &admitted,
+        (parts, body),
+        &request,
+        record,
+    )
+    .await;
+    if let Some(namespace) = namespace {
+        let headers = answered.response.headers_mut();
+        header::set(headers, header::OCI_NAMESPACE, &namespace);
+    }
+    answered
+}
+
+/// The answer of a verb, or to its failure.
+async fn carried_out(
+    http: &Http,
+    route: Route,
+    admitted: &admit::Admitted,
+    (parts, body): (&http::request::Parts, Body),
+    request: &Request,
+    record: &Record,
+) -> Answered {
+    match verb(http, route, admitted, parts, body, request, record).await {
         Ok(answered) => answered,
         Err(failure) => {
             record.failed(&failure);

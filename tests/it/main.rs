@@ -22,6 +22,7 @@ mod layers;
 mod lists;
 mod mesh_tls;
 mod mismatch;
+mod namespace;
 mod not_storing;
 mod overload;
 mod partition;

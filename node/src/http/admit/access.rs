@@ -164,6 +164,16 @@ impl Access {
         }
     }
 
+    /// That requests may come from there, whatever they ask and whoever says so.
+    pub(in crate::http) fn lets_in(
+        &self,
+        peer: Option<&Peer>,
+        headers: &HeaderMap,
+    ) -> Result<(), Box<Refused>> {
+        let mesh_peer = self.mesh_peer(peer);
+        self.origin(peer, mesh_peer.as_ref(), headers).map(|_| ())
+    }
+
     /// Where the request comes from, if it may come from there at all.
     pub(in crate::http) fn origin<'p>(
         &self,

@@ -22,7 +22,8 @@ use wire::{
     route::Needs,
 };
 
-use super::{super::error, Access};
+use super::{super::error, Access, Admitted};
+use crate::registry::Outcome;
 
 /// When to come back if something of ours could not be read.
 const RETRY: Duration = Duration::from_secs(5);
@@ -153,7 +154,7 @@ pub(super) fn cut_off(away: Duration) -> Box<Refused> {
 /// The answer to a request that may not go on.
 #[derive(Debug)]
 pub struct Refused {
-    /// 401, 403 or 503.
+    /// 401, 403 or 503; 404 to somebody who may ask for it.
     pub status: StatusCode,
     /// The body.
     pub error: OciError,
@@ -180,6 +181,34 @@ impl Refused {
             retry_after: None,
             caller: None,
         })
+    }
+
+    /// The answer to somebody who may ask for it, and names a registry that no rule covers.
+    pub(in crate::http) fn unknown(error: OciError, admitted: &Admitted) -> Box<Self> {
+        Box::new(Refused {
+            status: StatusCode::NOT_FOUND,
+            error,
+            challenge: None,
+            retry_after: None,
+            caller: Some(Caller {
+                principal: admitted.principal.clone(),
+                bound: None,
+                via: admitted.via.clone(),
+            }),
+        })
+    }
+
+    /// Whether it refuses somebody known who may not even read.
+    pub(in crate::http) fn hides(&self) -> bool {
+        self.status == StatusCode::FORBIDDEN && self.error.detail.is_none()
+    }
+
+    /// The word for it in log and metrics.
+    pub(in crate::http) fn outcome(&self) -> Outcome {
+        match self.status {
+            StatusCode::NOT_FOUND => Outcome::Error,
+            _ => Outcome::Denied,
+        }
     }
 
     /// The same as a response.
