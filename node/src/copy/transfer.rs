@@ -45,9 +45,12 @@ impl From<upstream::Error> for Error {
     fn from(error: upstream::Error) -> Self {
         match error.kind {
             Kind::Wrong => Self::Wrong(error.to_string()),
-            Kind::Gone | Kind::Denied | Kind::Away { .. } | Kind::Loop | Kind::Broken => {
-                Self::Upstream(error)
-            }
+            Kind::Gone
+            | Kind::Denied
+            | Kind::Recalled
+            | Kind::Away { .. }
+            | Kind::Loop
+            | Kind::Broken => Self::Upstream(error),
         }
     }
 }

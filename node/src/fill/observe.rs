@@ -17,7 +17,7 @@ pub(crate) fn observe<T>(active: &ActiveRule, outcome: &Result<T, upstream::Erro
     match outcome {
         Ok(_) => state.answered(now),
         Err(error) => match error.kind {
-            Kind::Gone => state.answered(now),
+            Kind::Gone | Kind::Recalled => state.answered(now),
             Kind::Denied => active.refused(error, now),
             Kind::Away { .. } => active.not_asked(error, now),
             Kind::Wrong | Kind::Loop | Kind::Broken => {}

@@ -45,7 +45,12 @@ pub(super) fn after(error: &upstream::Error, resumed: u32, policy: Policy, rando
             },
             None => Step::Continue { after: delay },
         },
-        Kind::Away { .. } | Kind::Gone | Kind::Denied | Kind::Wrong | Kind::Loop => Step::GiveUp,
+        Kind::Away { .. }
+        | Kind::Gone
+        | Kind::Denied
+        | Kind::Recalled
+        | Kind::Wrong
+        | Kind::Loop => Step::GiveUp,
     }
 }
 
@@ -98,6 +103,7 @@ mod tests {
             detail: String::new(),
             status,
             failed_at: None,
+            recalled: None,
         }
     }
 

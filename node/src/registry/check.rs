@@ -277,6 +277,10 @@ impl Registry {
                 remembered.allowed(rule, pull.repository);
                 remembered.is_absent(rule, source, reference, asked, error);
             }
+            Kind::Recalled => {
+                state.answered(now);
+                remembered.allowed(rule, pull.repository);
+            }
             Kind::Denied => {
                 active.refused(error, now);
                 remembered.denied_since(rule, pull.repository, now);

@@ -243,7 +243,7 @@ impl Registry {
             Kind::Gone => keeps,
             Kind::Denied => within_grace(),
             Kind::Away { .. } | Kind::Broken | Kind::Wrong => true,
-            Kind::Loop => false,
+            Kind::Loop | Kind::Recalled => false,
         };
         let Some(local) = local.filter(|_| may_serve) else {
             return Err(self.refuse_list(pull, error));
@@ -306,7 +306,7 @@ impl Registry {
         match error {
             None => state.answered(self.now()),
             Some(error) => match error.kind {
-                Kind::Gone => state.answered(self.now()),
+                Kind::Gone | Kind::Recalled => state.answered(self.now()),
                 Kind::Denied => active.refused(error, self.now()),
                 Kind::Away { .. } | Kind::Broken | Kind::Wrong | Kind::Loop => {
                     active.not_asked(error, self.now());

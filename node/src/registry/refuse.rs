@@ -89,6 +89,13 @@ impl Registry {
         match verdict {
             Verdict::NotFound => not_found(trouble),
             Verdict::Denied => Error::Denied(trouble),
+            Verdict::Recalled => match &error.recalled {
+                Some(digest) => Error::Recalled {
+                    digest: digest.clone(),
+                    reason: format!("{} refuses it", trouble.upstream),
+                },
+                None => Error::Denied(trouble),
+            },
             Verdict::Away | Verdict::Serve { .. } => Error::Away(trouble),
             Verdict::Wrong => Error::Wrong(trouble),
             Verdict::Loop => Error::Loop {

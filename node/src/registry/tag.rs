@@ -200,6 +200,8 @@ impl Registry {
         };
         // A last complete version that turns out to be lost: better the newer one, whose manifest is here.
         let manifest = manifest.unwrap_or_else(|| known.manifest.clone());
+        // Else it would be told as served, and refused in the end.
+        self.not_in_recall(&manifest.version.digest).await?;
         let mut provenance = self.forwarded(pull, Outcome::Stale, Forward::Stale, false);
         self.tell_stale(pull, &mut provenance, &known.record, error, why, newer);
         self.record_stale(pull, &known.record, &manifest.version, error)

@@ -56,6 +56,8 @@ pub enum Verdict<'a> {
     NotFound,
     /// 403.
     Denied,
+    /// 403: recalled further up. Whatever is stored, since the recall is in force here in a moment.
+    Recalled,
     /// 503 with `Retry-After`.
     Away,
     /// 502.
@@ -84,6 +86,7 @@ pub fn decide<'a>(case: &Case<'a>, rule: &Rule, now: WallTime) -> Verdict<'a> {
     let serve = |record: &'a TagRecord, why| serve(record, why, case.moved);
     match (case.answer, case.stored) {
         (Kind::Loop, _) => Verdict::Loop,
+        (Kind::Recalled, _) => Verdict::Recalled,
         (Kind::Gone, None) => Verdict::NotFound,
         (Kind::Gone, Some(record)) => match rule.when_gone {
             WhenGone::Keep => serve(record, Why::Gone),
@@ -220,6 +223,7 @@ mod tests {
         Serve(&'static str, Why, bool),
         NotFound,
         Denied,
+        Recalled,
         Away,
         Wrong,
         Loop,
@@ -254,6 +258,7 @@ mod tests {
             },
             Expected::NotFound => Verdict::NotFound,
             Expected::Denied => Verdict::Denied,
+            Expected::Recalled => Verdict::Recalled,
             Expected::Away => Verdict::Away,
             Expected::Wrong => Verdict::Wrong,
             Expected::Loop => Verdict::Loop,
@@ -306,6 +311,14 @@ mod tests {
                 &deny,
                 0,
                 Expected::NotFound,
+            ),
+            (
+                "recalled further up, though it is stored",
+                Kind::Recalled,
+                Complete,
+                &usual,
+                0,
+                Expected::Recalled,
             ),
             (
                 "403, nothing stored",

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use wire::refusal::Refusal;
+use wire::{digest::Digest, refusal::Refusal};
 
 /// Why there is no answer, by what can be done about it. Cheap to clone, because everyone who waits gets it.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -21,6 +21,8 @@ pub struct Error {
     pub status: Option<u16>,
     /// The node further up that says it failed, or was refused; the upstream itself otherwise.
     pub failed_at: Option<String>,
+    /// What a node says was recalled; of [`Kind::Recalled`] alone.
+    pub recalled: Option<Digest>,
 }
 
 /// The shortest and the longest `Retry-After` that is honoured. Source: `spec/pull-through.md`, "Time and failure".
@@ -36,6 +38,7 @@ impl Error {
             detail: wire::oci_error::clean(detail.as_ref()),
             status: None,
             failed_at: None,
+            recalled: None,
         }
     }
 
@@ -61,6 +64,14 @@ impl Error {
     /// It knows us and says no.
     pub fn denied(detail: impl AsRef<str>) -> Self {
         Self::new(Kind::Denied, Refusal::UpstreamDenied, detail)
+    }
+
+    /// A node refuses it because `digest` was recalled.
+    pub fn recalled(digest: Digest, detail: impl AsRef<str>) -> Self {
+        Self {
+            recalled: Some(digest),
+            ..Self::new(Kind::Recalled, Refusal::UpstreamDenied, detail).with_status(403)
+        }
     }
 
     /// It cannot be asked now.
@@ -109,7 +120,12 @@ impl Error {
     pub fn retry_after(&self) -> Option<Duration> {
         match self.kind {
             Kind::Away { retry_after } => retry_after,
-            Kind::Gone | Kind::Denied | Kind::Wrong | Kind::Loop | Kind::Broken => None,
+            Kind::Gone
+            | Kind::Denied
+            | Kind::Recalled
+            | Kind::Wrong
+            | Kind::Loop
+            | Kind::Broken => None,
         }
     }
 
@@ -133,6 +149,8 @@ pub enum Kind {
     Gone,
     /// 401 or 403 for good: we are not allowed (any more).
     Denied,
+    /// 403 of a node: it was recalled there. Nobody lost a right, and it may be lifted at any moment: it is remembered nowhere.
+    Recalled,
     /// Timeout, refused, 5xx, 429, TLS, no token of our own, breaker open: it cannot be asked.
     Away {
         /// When it makes sense to ask again, clamped to 1 s .. 5 min.
@@ -151,6 +169,7 @@ impl std::fmt::Display for Kind {
         f.write_str(match self {
             Self::Gone => "the upstream does not have it",
             Self::Denied => "the upstream does not allow it",
+            Self::Recalled => "the upstream refuses it as recalled",
             Self::Away { .. } => "the upstream cannot be asked",
             Self::Wrong => "the upstream sent something else",
             Self::Loop => "the request came through this node already",

@@ -118,6 +118,7 @@ fn judge(repository: &RepositoryName, asked: Result<Answer, Error>, hidden: bool
             "404, which is either absence or how this registry answers who may not know",
         ),
         (Kind::Gone, _) => (Some(true), "pull is granted and there is no such thing"),
+        (Kind::Recalled, _) => (Some(true), "pull is granted, and it was recalled there"),
         (Kind::Away { .. } | Kind::Broken, _) => (None, "cannot be asked"),
         (Kind::Wrong, _) => (None, "not an answer of a registry"),
         (Kind::Loop, _) => (None, "the chain of upstreams goes in a circle"),

@@ -2,10 +2,14 @@
 
 use std::collections::HashMap;
 
-use wire::{digest::Digest, media_type::OCI_INDEX, route::ContentVerb};
+use topology::model::rule::WhenGone;
+use wire::{digest::Digest, event::Action, media_type::OCI_INDEX, route::ContentVerb};
 
 use super::rig::{Rig, image, index, publish, request, settled};
-use crate::{registry::Error, upstream::scripted::Verb};
+use crate::{
+    registry::Error,
+    upstream::{self, scripted::Verb},
+};
 
 fn recall(rig: &Rig, digests: &[&Digest]) {
     let all = digests
@@ -82,4 +86,46 @@ async fn a_manifest_that_comes_with_a_recalled_layer_in_it_is_refused() {
     assert!(is_recalled(pushed.await));
     let again = rig.ask("mirror/app", "1", ContentVerb::Get, &request).await;
     assert!(is_recalled(again));
+}
+
+/// A node further up says that it was recalled, and this node has not heard of it, or of its end.
+#[tokio::test]
+async fn a_parents_recall_is_a_refusal_that_nobody_remembers() {
+    for when_gone in [WhenGone::Keep, WhenGone::Deny] {
+        let rig = Rig::with(|rule| rule.when_gone = when_gone);
+        rig.subscribe(&[Action::ServedStale]);
+        let image = rig.publish("1", "a");
+        rig.get("1").await.unwrap();
+        let absent = Digest::sha256(b"not stored");
+        let parents = upstream::Error::recalled(image.digest.clone(), "origin answers 403");
+        rig.origin.fail_all(&parents);
+        for reference in ["1", "2", absent.as_str()] {
+            let refused = rig.get(reference).await;
+            let says = |digest: &Digest, reason: &str| {
+                *digest == image.digest && reason.contains("origin")
+            };
+            assert!(
+                matches!(&refused, Err(Error::Recalled { digest, reason }) if says(digest, reason)),
+                "{reference}: {refused:?}"
+            );
+        }
+        let facts = rig.facts();
+        assert!(facts.denied_since.is_none() && facts.away_since.is_none());
+        assert_eq!(rig.events().await, [""; 0], "nothing was served");
+        rig.origin.heal();
+        let lifted = rig.get("1").await.unwrap().provenance;
+        assert_eq!(lifted.outcome, crate::registry::Outcome::Checked);
+    }
+}
+
+#[tokio::test]
+async fn what_is_recalled_here_is_never_told_as_served_stale() {
+    let rig = Rig::new();
+    rig.subscribe(&[Action::ServedStale]);
+    let image = rig.publish("1", "a");
+    rig.get("1").await.unwrap();
+    recall(&rig, &[&image.layer]);
+    rig.origin.fail_all(&upstream::Error::away("refused"));
+    assert!(is_recalled(rig.get("1").await));
+    assert_eq!(rig.events().await, [""; 0]);
 }

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use identity::authenticator;
-use wire::{oci_error::Said, refusal::Refusal};
+use wire::{digest::Digest, oci_error::Said, refusal::Refusal};
 
 use crate::upstream::{
     Error,
@@ -23,8 +23,8 @@ pub(super) struct Refusing {
     pub(super) retry_after: Option<Duration>,
     /// The node that says it failed, in the answer of another node.
     pub(super) failed: Option<String>,
-    /// Whether a node refuses it because it was recalled.
-    pub(super) recalled: bool,
+    /// What was recalled, when a node refuses it because of that.
+    pub(super) recalled: Option<Digest>,
     /// Whether a node does not let our address in.
     pub(super) kept_out: bool,
     /// Whether it says that the token lacks rights.
@@ -48,14 +48,15 @@ pub(super) fn error(refusing: &Refusing, profile: &Profile, upstream: &str) -> E
             &detail,
         )
     };
+    if let (403, Some(digest)) = (status, &refusing.recalled) {
+        return Error::recalled(digest.clone(), detail).with_failed_at(refusing.failed.clone());
+    }
     let error = match status {
         401 if refusing.insufficient_scope => Error::denied(detail),
         401 if profile.unauthorized_may_mean_missing => {
             Error::denied(format!("{detail} (not allowed, or it does not exist)"))
         }
         401 => Error::new(Kind::Denied, Refusal::UpstreamUnauthorized, detail),
-        // Nobody lost a right: it is not to be had there any more, and this node learns of the recall by itself.
-        403 if refusing.recalled => Error::gone(detail),
         403 if refusing.kept_out => Error::new(Kind::Denied, Refusal::NetworkRefused, detail),
         403 | 451 => Error::denied(detail),
         404 | 410 => Error::gone(detail),
@@ -179,7 +180,7 @@ mod tests {
             ..of(502)
         };
         let recalled = Refusing {
-            recalled: true,
+            recalled: Some(Digest::sha256(b"recalled")),
             ..of(403)
         };
         let kept_out = Refusing {
@@ -195,7 +196,7 @@ mod tests {
             (scope, &plain, Kind::Denied, UpstreamDenied),
             (of(401), &hub(), Kind::Denied, UpstreamDenied),
             (of(403), &plain, Kind::Denied, UpstreamDenied),
-            (recalled, &plain, Kind::Gone, UpstreamNotFound),
+            (recalled, &plain, Kind::Recalled, UpstreamDenied),
             (kept_out, &plain, Kind::Denied, NetworkRefused),
             (of(404), &plain, Kind::Gone, UpstreamNotFound),
             (of(410), &plain, Kind::Gone, UpstreamNotFound),

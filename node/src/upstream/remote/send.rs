@@ -259,7 +259,7 @@ impl Remote {
         let wait = answer.header(header::RETRY_AFTER);
         let wait = wait.and_then(|value| retry_after::parse(value, self.parts.clock.wall_ms()));
         let failed = answer.header(FAILED).map(oci_error::clean);
-        let recalled = answer.header(RECALLED).is_some();
+        let recalled = answer.header(RECALLED).and_then(|told| told.parse().ok());
         let challenges = answer.challenges();
         let insufficient_scope = challenges.iter().any(Challenge::is_insufficient_scope);
         let (status, elsewhere) = (answer.status().as_u16(), answer.elsewhere);
