@@ -143,16 +143,15 @@ async fn a_namespace_chooses_among_rules_for_writes_too() {
                 "{method} {path}: {other:?}"
             );
         }
-        client.pull("promoted/one", "1", "amd64").await.unwrap();
-        mesh.copied().await;
-        assert!(stored().await);
-        let manifest = format!("/v2/{repository}/manifests/{}", image.digest);
-        let other = send(Method::DELETE, &manifest, "registry.example").await;
-        assert_eq!(other.status, 404, "{other:?}");
-        assert!(stored().await);
-        let evicted = send(Method::DELETE, &manifest, &right).await;
-        assert_eq!(evicted.status, 202, "{evicted:?}");
-        assert!(!stored().await, "evicted, so the upstream is asked");
-        mesh.copied().await;
     }
+    client.pull("promoted/one", "1", "amd64").await.unwrap();
+    mesh.copied().await;
+    assert!(stored().await);
+    let manifest = format!("/v2/lib/one/manifests/{}", image.digest);
+    let other = send(Method::DELETE, &manifest, "registry.example").await;
+    assert_eq!(other.status, 404, "{other:?}");
+    assert!(stored().await);
+    let evicted = send(Method::DELETE, &manifest, &right).await;
+    assert_eq!(evicted.status, 202, "{evicted:?}");
+    assert!(!stored().await, "evicted, so the upstream is asked");
 }

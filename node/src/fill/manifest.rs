@@ -95,9 +95,9 @@ impl Manifests {
         });
         run.await.unwrap_or_else(|lost| {
             Err(match lost {
-                single::Error::Lost => upstream::Error::away("the node is stopping"),
+                single::Error::Lost => upstream::Error::away("the node is stopping").openly(),
                 single::Error::Full => {
-                    upstream::Error::away("too many manifests are asked for at once")
+                    upstream::Error::away("too many manifests are asked for at once").openly()
                 }
             })
         })

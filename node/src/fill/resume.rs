@@ -101,6 +101,7 @@ mod tests {
             kind,
             refusal: Refusal::UpstreamUnavailable,
             detail: String::new(),
+            told: String::new(),
             status,
             failed_at: None,
             recalled: None,

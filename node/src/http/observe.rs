@@ -170,9 +170,12 @@ impl Record {
         }
     }
 
-    /// A verb failed: the chain of causes is said once, here.
+    /// A verb failed: the chain of causes and the upstream's words are said once, here, and not to the client.
     pub(super) fn failed(&self, error: &registry::Error) {
-        if super::error::status(error).is_server_error() {
+        let id = self.0.id;
+        if let registry::Error::Denied(_) = error {
+            tracing::info!(%id, error = error.in_full(), "a request was refused by a rule's upstream");
+        } else if super::error::status(error).is_server_error() {
             let mut causes = String::new();
             let mut cause = std::error::Error::source(error);
             while let Some(inner) = cause {
@@ -180,7 +183,7 @@ impl Record {
                 causes.push_str(&inner.to_string());
                 cause = inner.source();
             }
-            tracing::warn!(id = %self.0.id, %error, causes, "a request failed");
+            tracing::warn!(%id, error = error.in_full(), causes, "a request failed");
         }
     }
 

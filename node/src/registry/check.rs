@@ -146,7 +146,7 @@ where
         let begin = || make.take().expect("a run that began here ends the loop")();
         let ended = runs.run(key.clone(), begin).await;
         // That nobody could be asked for want of room is like any upstream that cannot be asked: stale, or 503.
-        let lost = |error| Err(Error::away(format!("this node could not ask: {error}")));
+        let lost = |error| Err(Error::away(format!("this node could not ask: {error}")).openly());
         let answer = ended.unwrap_or_else(lost);
         let collapsed = make.is_some();
         let looped = answer.as_ref().is_err_and(|error| error.kind == Kind::Loop);

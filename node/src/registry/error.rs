@@ -141,7 +141,7 @@ pub enum Error {
 
 /// What happened at a rule's upstream.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("rule {rule}, as {identity}, asked {upstream}{}: {detail}", for_platform(.platform.as_ref()))]
+#[error("rule {rule}, as {identity}, asked {upstream}{}: {told}", for_platform(.platform.as_ref()))]
 pub struct Trouble {
     /// The rule.
     pub rule: RuleName,
@@ -153,8 +153,10 @@ pub struct Trouble {
     pub failed_at: Option<String>,
     /// The refusal's name.
     pub refusal: Refusal,
-    /// What was seen; no secret.
+    /// What was seen, with the upstream's words: for log and `explain`, not for whoever pulls.
     pub detail: String,
+    /// What of it whoever pulls is told.
+    pub told: String,
     /// The upstream's status, where there was one.
     pub status: Option<u16>,
     /// When it makes sense to come back.
@@ -245,6 +247,16 @@ impl Error {
         self.trouble().map(|trouble| &trouble.rule)
     }
 
+    /// The text with what the upstream said: for log, `explain` and whoever operates the node.
+    #[must_use]
+    pub fn in_full(&self) -> String {
+        let text = self.to_string();
+        match self.trouble() {
+            Some(trouble) => text.replacen(&trouble.told, &trouble.detail, 1),
+            None => text,
+        }
+    }
+
     /// The envelope; `http` adds the correlation id to its detail.
     #[must_use]
     pub fn envelope(&self) -> OciError {
@@ -303,7 +315,7 @@ fn of_trouble(trouble: &Trouble) -> Value {
         "identity": trouble.identity,
         "upstream": trouble.upstream,
         "failedAt": trouble.failed_at,
-        "reason": trouble.detail,
+        "reason": trouble.told,
         "status": trouble.status,
         "platform": trouble.platform.as_ref().map(ToString::to_string),
     })
@@ -347,7 +359,8 @@ mod tests {
             upstream: "origin".into(),
             failed_at: None,
             refusal: Refusal::UpstreamUnavailable,
-            detail: "refused".into(),
+            detail: "hub.internal refused: go away".into(),
+            told: "refused".into(),
             status: None,
             retry_after: None,
             platform: None,
@@ -356,6 +369,13 @@ mod tests {
             "refusal": "UPSTREAM_UNAVAILABLE", "rule": "mirror", "identity": "anonymous",
             "upstream": "origin", "reason": "refused",
         });
-        assert_eq!(away.envelope().detail, Some(expected));
+        let envelope = away.envelope();
+        assert_eq!(envelope.detail, Some(expected));
+        assert!(!envelope.message.contains("go away"), "{envelope:?}");
+        let full = away.in_full();
+        assert!(
+            full.contains("asked origin: hub.internal refused: go away; nothing"),
+            "{full}"
+        );
     }
 }

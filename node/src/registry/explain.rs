@@ -312,7 +312,7 @@ fn quietly() -> Request {
 fn refused(error: &Error, at: &Standpoint) -> Next {
     Next {
         outcome: Outcome::Refuse,
-        reason: error.to_string(),
+        reason: error.in_full(),
         status: Some((at.status)(error)),
         refusal: error.trouble().map(|trouble| trouble.refusal),
     }

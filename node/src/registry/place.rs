@@ -12,7 +12,6 @@ use wire::{
     cache_status::{CacheStatus, Outcome as CacheOutcome},
     hops::Hops,
     pattern::Pattern,
-    refusal::Refusal,
     repository::RepositoryName,
     time::WallTime,
 };
@@ -176,18 +175,10 @@ pub(super) fn trouble(covered: &Covered, error: &upstream::Error) -> Arc<Trouble
         upstream: active.upstream.name().to_owned(),
         failed_at: error.failed_at.clone(),
         refusal: error.refusal,
-        detail: told(error),
+        detail: error.detail.clone(),
+        told: error.told.clone(),
         status: error.status,
         retry_after: error.retry_after(),
         platform: None,
     })
-}
-
-/// What a client is told of it. The place of a secret is for the rule's status, not for whoever pulls.
-fn told(error: &upstream::Error) -> String {
-    if error.refusal == Refusal::SecretUnavailable {
-        "the credential cannot be read".to_owned()
-    } else {
-        error.detail.clone()
-    }
 }

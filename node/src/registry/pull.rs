@@ -227,7 +227,7 @@ impl Registry {
         let answer = self
             .manifest(repository, reference, ContentVerb::Get, &request)
             .await
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| error.in_full())?;
         if answer.provenance.outcome == Outcome::Stale {
             let why = answer.provenance.warning.unwrap_or_default();
             return Err(format!(

@@ -90,9 +90,13 @@ impl Registry {
             Verdict::NotFound => not_found(trouble),
             Verdict::Denied => Error::Denied(trouble),
             Verdict::Recalled => match &error.recalled {
-                Some(digest) => Error::Recalled {
-                    digest: digest.clone(),
-                    reason: format!("{} refuses it", trouble.upstream),
+                // The reason is the operator's, where this node has heard of it.
+                Some(digest) => match self.not_recalled(digest) {
+                    Err(recalled) => recalled,
+                    Ok(()) => Error::Recalled {
+                        digest: digest.clone(),
+                        reason: format!("{} refuses it", trouble.upstream),
+                    },
                 },
                 None => Error::Denied(trouble),
             },
@@ -118,9 +122,11 @@ impl Registry {
             fill::Error::Mismatch { .. } | fill::Error::Size { .. } => {
                 self.refuse_blob(pull, digest, &upstream::Error::wrong(error.to_string()))
             }
-            fill::Error::Aborted => {
-                self.refuse_blob(pull, digest, &upstream::Error::away(error.to_string()))
-            }
+            fill::Error::Aborted => self.refuse_blob(
+                pull,
+                digest,
+                &upstream::Error::away(error.to_string()).openly(),
+            ),
         }
     }
 
@@ -146,7 +152,7 @@ impl Registry {
     fn chain(&self, pull: Pull<'_>, error: &upstream::Error) -> Vec<String> {
         let hops = &pull.request.hops;
         let mut nodes = hops.with(&self.inner.mesh, &self.inner.node).describe();
-        nodes.push(error.detail.clone());
+        nodes.push(error.told.clone());
         nodes
     }
 

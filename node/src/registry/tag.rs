@@ -54,7 +54,7 @@ impl Registry {
         let record = known.as_ref().map(|known| &known.record);
         let checked = match pull.request.only_stored {
             // Like an upstream that cannot be asked: what is stored, marked, or 503.
-            true => Shared::failed(upstream::Error::away("this node is busy")),
+            true => Shared::failed(upstream::Error::away("this node is busy").openly()),
             false => self.check_tag(pull, tag, record, forced).await,
         };
         match (checked.answer, known) {
@@ -236,7 +236,13 @@ impl Registry {
     ) {
         let age = age(record.checked_at, self.now());
         provenance.age = Some(age);
-        provenance.warning = Some(warning::stale(pull, why, newer, age, error));
+        provenance.warning = Some(warning::stale(
+            pull,
+            why,
+            newer,
+            age,
+            (error.refusal, &error.told),
+        ));
         if let Some(cache) = &mut provenance.cache {
             cache.fwd_status = error.status;
             cache.detail = Some(why.detail().to_owned());

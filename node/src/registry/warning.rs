@@ -1,15 +1,17 @@
 //! The words of `Warning: 299`, for people; pure.
 
+use wire::refusal::Refusal;
+
 use super::{place::Pull, verdict::Why};
 use crate::upstream;
 
-/// Why something that is stored was served although the upstream did not agree to it.
+/// Why something that is stored was served although the upstream did not agree to it; in as many words as the reader may have.
 pub(super) fn stale(
     pull: Pull<'_>,
     why: Why,
     newer: bool,
     age: u64,
-    error: &upstream::Error,
+    (refusal, words): (Refusal, &str),
 ) -> String {
     let upstream = pull.covered.active.upstream.name();
     let what = match why {
@@ -25,8 +27,7 @@ pub(super) fn stale(
     };
     let rule = &pull.rule().name;
     format!(
-        "served from this node's store: rule {rule} {what} {upstream} ({}: {}); last checked {age} s ago{more}",
-        error.refusal, error.detail
+        "served from this node's store: rule {rule} {what} {upstream} ({refusal}: {words}); last checked {age} s ago{more}"
     )
 }
 
@@ -36,7 +37,7 @@ pub(super) fn local_only(pull: Pull<'_>, what: &str, error: &upstream::Error) ->
     let rule = &pull.rule().name;
     format!(
         "{what} of this node only: rule {rule} could not ask {upstream} ({}: {})",
-        error.refusal, error.detail
+        error.refusal, error.told
     )
 }
 

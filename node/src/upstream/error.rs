@@ -15,8 +15,11 @@ pub struct Error {
     pub kind: Kind,
     /// The refusal's name for users.
     pub refusal: Refusal,
-    /// What was seen, for status, log and `explain`: no secret, no presigned query, at most 500 characters.
+    /// What was seen, for status, log, `explain` and `doctor`: no secret, no presigned query, at most 500 characters. It may hold
+    /// the upstream's words, names and addresses.
     pub detail: String,
+    /// What of it anybody may be told who may pull: words of ours alone.
+    pub told: String,
     /// The upstream's status, where there was one.
     pub status: Option<u16>,
     /// The node further up that says it failed, or was refused; the upstream itself otherwise.
@@ -30,16 +33,31 @@ pub const RETRY_AFTER: std::ops::RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_secs(300);
 
 impl Error {
-    /// The general form: `detail` is cleaned of control characters and cut.
+    /// The general form: `detail` is cleaned of control characters and cut, and told to nobody who pulls.
     pub fn new(kind: Kind, refusal: Refusal, detail: impl AsRef<str>) -> Self {
         Self {
             kind,
             refusal,
             detail: wire::oci_error::clean(detail.as_ref()),
+            told: in_general(kind, refusal),
             status: None,
             failed_at: None,
             recalled: None,
         }
+    }
+
+    /// The same with what anybody may be told of it.
+    #[must_use]
+    pub fn telling(mut self, told: impl AsRef<str>) -> Self {
+        self.told = wire::oci_error::clean(told.as_ref());
+        self
+    }
+
+    /// The same, its detail being words of ours that anybody may be told.
+    #[must_use]
+    pub fn openly(mut self) -> Self {
+        self.told.clone_from(&self.detail);
+        self
     }
 
     /// The same with the upstream's status.
@@ -91,9 +109,9 @@ impl Error {
         Self::new(kind, Refusal::UpstreamRateLimited, detail).with_status(429)
     }
 
-    /// It answered something else than was asked for.
+    /// It answered something else than was asked for. What it should have been is ours to say to anybody.
     pub fn wrong(detail: impl AsRef<str>) -> Self {
-        Self::new(Kind::Wrong, Refusal::UpstreamUnavailable, detail)
+        Self::new(Kind::Wrong, Refusal::UpstreamUnavailable, detail).openly()
     }
 
     /// The transfer broke off.
@@ -112,7 +130,9 @@ impl Error {
             retry_after: Some(wait),
         };
         let detail = format!("not asked again yet: {}", self.detail);
-        Self::new(kind, self.refusal, detail).with_failed_at(self.failed_at.clone())
+        Self::new(kind, self.refusal, detail)
+            .telling(format!("not asked again yet: {}", self.told))
+            .with_failed_at(self.failed_at.clone())
     }
 
     /// When it makes sense to ask again, if it said so.
@@ -133,6 +153,25 @@ impl Error {
     #[must_use]
     pub fn is_away(&self) -> bool {
         matches!(self.kind, Kind::Away { .. })
+    }
+}
+
+/// What anybody may be told where nothing in particular is: the place of a secret and what a token service says are for the rule's
+/// status, not for whoever pulls.
+fn in_general(kind: Kind, refusal: Refusal) -> String {
+    match refusal {
+        Refusal::SecretUnavailable => "the credential cannot be read".to_owned(),
+        Refusal::IdentityTokenFailed => "no token of our own can be had".to_owned(),
+        Refusal::IdentityNotAttached => "the identity may not be used by this rule".to_owned(),
+        Refusal::UpstreamRealmRefused => {
+            "it names a token service that may not see our credential".to_owned()
+        }
+        Refusal::NetworkRefused => "it does not let this node's address in".to_owned(),
+        Refusal::UpstreamUnauthorized => "it does not accept our credential".to_owned(),
+        Refusal::UpstreamDenied
+        | Refusal::UpstreamNotFound
+        | Refusal::UpstreamRateLimited
+        | Refusal::UpstreamUnavailable => kind.to_string(),
     }
 }
 

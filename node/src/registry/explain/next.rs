@@ -148,7 +148,8 @@ impl Registry {
         let verdict = verdict::decide(&case, pull.rule(), self.now());
         if let (Verdict::Serve { why, newer, .. }, Some(record)) = (verdict, record) {
             let age = record.checked_at.age(self.now()).unwrap_or_default();
-            let text = warning::stale(pull, why, newer, age.as_secs(), error);
+            let words = (error.refusal, error.detail.as_str());
+            let text = warning::stale(pull, why, newer, age.as_secs(), words);
             return Next {
                 refusal: Some(error.refusal),
                 ..will(Outcome::ServeStale, text)

@@ -35,10 +35,26 @@ pub(super) struct Refusing {
 
 /// What the answer means. `upstream` is the upstream's name.
 pub(super) fn error(refusing: &Refusing, profile: &Profile, upstream: &str) -> Error {
+    let ambiguous = refusing.status == 401
+        && profile.unauthorized_may_mean_missing
+        && !(refusing.insufficient_scope || refusing.elsewhere);
+    let perhaps = if ambiguous {
+        " (not allowed, or it does not exist)"
+    } else {
+        ""
+    };
+    let told = told(refusing, upstream);
+    let detail = format!("{told}{}{perhaps}", words(refusing));
+    classified(refusing, ambiguous, detail)
+        .with_status(refusing.status)
+        .with_failed_at(refusing.failed.clone().filter(|_| !refusing.elsewhere))
+        .telling(told + perhaps)
+}
+
+fn classified(refusing: &Refusing, ambiguous: bool, detail: String) -> Error {
     let status = refusing.status;
-    let detail = detail(refusing, upstream);
     if refusing.elsewhere {
-        return elsewhere(refusing, &detail).with_status(status);
+        return elsewhere(refusing, &detail);
     }
     let away = || {
         let retry_after = refusing.retry_after.map(clamp);
@@ -49,13 +65,11 @@ pub(super) fn error(refusing: &Refusing, profile: &Profile, upstream: &str) -> E
         )
     };
     if let (403, Some(digest)) = (status, &refusing.recalled) {
-        return Error::recalled(digest.clone(), detail).with_failed_at(refusing.failed.clone());
+        return Error::recalled(digest.clone(), detail);
     }
-    let error = match status {
+    match status {
         401 if refusing.insufficient_scope => Error::denied(detail),
-        401 if profile.unauthorized_may_mean_missing => {
-            Error::denied(format!("{detail} (not allowed, or it does not exist)"))
-        }
+        401 if ambiguous => Error::denied(detail),
         401 => Error::new(Kind::Denied, Refusal::UpstreamUnauthorized, detail),
         403 if refusing.kept_out => Error::new(Kind::Denied, Refusal::NetworkRefused, detail),
         403 | 451 => Error::denied(detail),
@@ -67,10 +81,7 @@ pub(super) fn error(refusing: &Refusing, profile: &Profile, upstream: &str) -> E
         502 if refusing.failed.is_some() => Error::wrong(detail),
         407 | 408 | 425 | 500..=599 => away(),
         _ => Error::wrong(detail),
-    };
-    error
-        .with_status(status)
-        .with_failed_at(refusing.failed.clone())
+    }
 }
 
 fn elsewhere(refusing: &Refusing, detail: &str) -> Error {
@@ -89,24 +100,29 @@ fn elsewhere(refusing: &Refusing, detail: &str) -> Error {
     }
 }
 
-fn detail(refusing: &Refusing, upstream: &str) -> String {
+/// What anybody may be told: who answers what, and where it failed.
+fn told(refusing: &Refusing, upstream: &str) -> String {
     let who = if refusing.elsewhere {
         format!("the storage behind {upstream}")
     } else {
         upstream.to_owned()
     };
-    let mut detail = format!("{who} answers {}", refusing.status);
+    let mut told = format!("{who} answers {}", refusing.status);
     if let Some(node) = &refusing.failed {
-        detail.push_str(&format!(" (failed at {node})"));
+        told.push_str(&format!(" (failed at {node})"));
     }
+    told
+}
+
+/// The upstream's own, for the log, the rule's status, `explain` and `doctor`.
+fn words(refusing: &Refusing) -> String {
     let said = refusing.said.to_string();
     // Whether a 404 has words depends on whether HEAD or GET was asked, and so on what is stored here: nobody is told by that.
     let is_absence = matches!(refusing.status, 404 | 410);
-    if !said.is_empty() && !is_absence {
-        detail.push_str(": ");
-        detail.push_str(&said);
+    match said.is_empty() || is_absence {
+        true => String::new(),
+        false => format!(": {said}"),
     }
-    detail
 }
 
 /// Whether asking once more may help: the fault is right here, and nobody asked for patience.
@@ -256,6 +272,7 @@ mod tests {
             got.detail,
             "prod answers 503 (failed at hub): UNAVAILABLE: later"
         );
+        assert_eq!(got.told, "prod answers 503 (failed at hub)");
         let absent = Refusing {
             status: 404,
             ..refusing

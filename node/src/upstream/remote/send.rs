@@ -16,6 +16,7 @@ use url::Url;
 use wire::{
     challenge::Challenge,
     hops,
+    name::NodeName,
     oci_error::{self, Said},
     refusal::Refusal,
     repository::RepositoryName,
@@ -72,7 +73,7 @@ impl Remote {
         let clock = &self.parts.clock;
         let left = until.saturating_duration_since(clock.now());
         let answer = clock.timeout(left, self.converse(ask)).await;
-        answer.unwrap_or_else(|_| Err(Error::away(format!("no answer within {}", seconds(left)))))
+        answer.unwrap_or_else(|_| Err(late(left)))
     }
 
     /// As many requests as the question takes.
@@ -112,7 +113,7 @@ impl Remote {
             return Ok(answer);
         }
         // Not reached: the last round returns.
-        Err(Error::away("the registry was asked as often as allowed"))
+        Err(Error::away("the registry was asked as often as allowed").openly())
     }
 
     /// Asks once, with what the answer used already: for the words of a refusal that came without a body.
@@ -244,8 +245,7 @@ impl Remote {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => return Err(lost(error)),
             Err(_) => {
-                let detail = format!("no answer within {}", seconds(first_byte));
-                return Err(Error::away(detail).into());
+                return Err(late(first_byte).into());
             }
         };
         if let Some(remaining) = remaining(response.headers()) {
@@ -259,6 +259,8 @@ impl Remote {
         let wait = answer.header(header::RETRY_AFTER);
         let wait = wait.and_then(|value| retry_after::parse(value, self.parts.clock.wall_ms()));
         let failed = answer.header(FAILED).map(oci_error::clean);
+        // Passed on to whoever pulls, so it has to be a name.
+        let failed = failed.filter(|node| node.parse::<NodeName>().is_ok());
         let recalled = answer.header(RECALLED).and_then(|told| told.parse().ok());
         let challenges = answer.challenges();
         let insufficient_scope = challenges.iter().any(Challenge::is_insufficient_scope);
@@ -277,6 +279,10 @@ impl Remote {
         };
         classify::error(&refusing, &self.config.profile, &self.config.name)
     }
+}
+
+fn late(limit: std::time::Duration) -> Error {
+    Error::away(format!("no answer within {}", seconds(limit))).openly()
 }
 
 /// What was shown to the upstream, without its scheme.
