@@ -141,7 +141,6 @@ impl Authenticator {
     pub async fn authorize(&self, scopes: &[Scope]) -> Result<Option<Authorization>, Error> {
         let proof = self.proof().await;
         if let Err(refused @ Error::Refused { .. }) = proof {
-            // Who may not use the identity any more does not use what it was given before either.
             return Err(refused);
         }
         match self.first_plan(scopes, proof.as_ref().ok()) {
@@ -184,7 +183,12 @@ impl Authenticator {
     }
 
     async fn proof(&self) -> Result<Presented, Error> {
-        let proof = self.0.source.proof().await?;
+        let proof = self.0.source.proof().await.map_err(Error::from);
+        if let Err(Error::Refused { .. }) = proof {
+            // Who may not use the identity any more does not use what it was given before either, also when nobody can be asked later.
+            self.0.tokens.clear();
+        }
+        let proof = proof?;
         self.0.version.store(proof.version, Ordering::Relaxed);
         Ok(proof)
     }

@@ -28,6 +28,7 @@ mod canaries;
 mod clients;
 mod cluster;
 mod federated;
+mod foreign;
 mod keys;
 mod kubelet;
 mod outage;

@@ -23,7 +23,7 @@ pub enum Refusal {
     UpstreamRealmRefused,
     /// The identity may not be used by this rule on this node.
     IdentityNotAttached,
-    /// No token of our own can be had: whoever gives it is away, or says no.
+    /// No token of our own can be had: whoever gives it cannot be asked, or the one in hand has ended.
     IdentityTokenFailed,
     /// The referenced secret cannot be read.
     SecretUnavailable,

@@ -58,9 +58,9 @@ impl From<token_source::Error> for Error {
                 retry_after,
                 status: None,
             },
-            // No upstream was asked: it is Entra, or another token service, that says no.
+            // It is Entra, or another token service, that says no: as when the upstream's own does (`reference/protocols.md` 1.8).
             Source::Refused { .. } => Self::Refused {
-                refusal: Refusal::IdentityTokenFailed,
+                refusal: Refusal::UpstreamUnauthorized,
                 detail,
                 status: None,
             },

@@ -136,6 +136,13 @@ impl Tokens {
             .retain(|_, held| held.token.serial != serial);
     }
 
+    /// Forgets everything: whoever it was given to lost the right to it.
+    pub(super) fn clear(&self) {
+        let mut state = self.lock();
+        state.held.clear();
+        state.refresh.clear();
+    }
+
     pub(super) fn refresh_token(&self, key: &Key) -> Option<Secret> {
         self.lock().refresh.get(&key.login()).cloned()
     }

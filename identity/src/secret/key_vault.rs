@@ -182,7 +182,10 @@ fn unread(who: &str, seen: Option<Seen>) -> Error {
             if let (404, Error::Away { detail, .. }) = (answer.status, &judged) {
                 // Gone is an answer: what was read before it went is not used on.
                 let detail = detail.clone();
-                return Error::Refused { detail };
+                return Error::Refused {
+                    detail,
+                    unheard: false,
+                };
             }
             return judged;
         }
@@ -216,9 +219,9 @@ fn flat(answer: Answer) -> Answer {
 /// Without the words that are for registries.
 fn reason(error: &Error) -> String {
     match error {
-        Error::Away { detail, .. } | Error::Refused { detail } | Error::NotAttached { detail } => {
-            detail.clone()
-        }
+        Error::Away { detail, .. }
+        | Error::Refused { detail, .. }
+        | Error::NotAttached { detail } => detail.clone(),
         Error::Secret(unavailable) => unavailable.to_string(),
     }
 }

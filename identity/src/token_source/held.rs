@@ -3,7 +3,8 @@
 //! It is asked for anew in the background once it is due, one question at a time, so nobody waits while it is good. Past that it is asked
 //! for while the caller waits; what has not ended yet is still shown when whoever gives it is away. A failure is remembered for some
 //! seconds, so that a source that is away costs its time-out once and not each pull. The version stays when a value takes the place of
-//! one that was due, because what was got by the earlier one is as good; it moves when one was refused. Nothing is written to disk.
+//! one that was due, because what was got by the earlier one is as good; it moves when one was refused. That nobody there has heard of us
+//! is taken for "not yet" in the first minutes, and for a refusal after them. Nothing is written to disk.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -23,6 +24,8 @@ const RENEW_AGAIN: Duration = Duration::from_secs(30);
 const REMEMBERED: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
 /// How often refusals may cost whoever gives it a value.
 const ANEW_AGAIN: Duration = Duration::from_secs(10);
+/// How long after the first question it may be that who was asked has not heard of us yet (AADSTS70021).
+const YOUNG: Duration = Duration::from_secs(10 * 60);
 /// How long a caller waits when the last attempt failed, or when there is something older to show.
 const IMPATIENT: Duration = Duration::from_millis(1_500);
 
@@ -61,6 +64,8 @@ struct State {
     kept: Option<Kept>,
     version: u64,
     failed: Option<(Error, Instant)>,
+    /// When it was first asked for.
+    since: Option<Instant>,
     /// When a refusal last made us ask, and whether what it made us ask for is still to come.
     anew: Option<Instant>,
     owed: bool,
@@ -158,6 +163,7 @@ impl Held {
     async fn ask(&self) -> Result<(), Error> {
         let inner = Arc::clone(&self.0);
         let asked = self.0.asking.run((), || async move {
+            inner.begin();
             let made = (inner.make)().await;
             inner.take(made)
         });
@@ -214,10 +220,19 @@ impl Inner {
         }
     }
 
+    fn begin(&self) {
+        let now = self.clock.now();
+        self.lock().since.get_or_insert(now);
+    }
+
     /// Takes over what was given, or that nothing was.
     fn take(&self, made: Result<Fresh, Error>) -> Result<(), Error> {
         let (now, wall) = (self.clock.now(), WallTime(self.clock.wall_ms()));
         let mut state = self.lock();
+        let age = state
+            .since
+            .map(|since| now.saturating_duration_since(since));
+        let made = made.map_err(|error| patient(error, age.unwrap_or_default()));
         match made {
             Ok(fresh) => {
                 let known = state.kept.as_ref().map(|kept| kept.value.expose());
@@ -274,6 +289,22 @@ impl Inner {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What a failure means when the first question was so long ago; pure.
+fn patient(error: Error, age: Duration) -> Error {
+    if let Error::Refused {
+        detail,
+        unheard: true,
+    } = &error
+        && age < YOUNG
+    {
+        return Error::Away {
+            detail: format!("{detail} (as it also says for minutes after it was told)"),
+            retry_after: None,
+        };
+    }
+    error
 }
 
 impl std::fmt::Debug for Held {

@@ -2,7 +2,8 @@
 //!
 //! Entra says why in `error`, `error_codes` and `error_description`, others in `error` alone, appliances in HTML. What is said is shown,
 //! because it is all that a user has to go by, but cut, cleaned, and without what it repeats of the secrets that it was sent. What
-//! surprises: a federated credential that does not match is "cannot be asked", because Entra says so for minutes after it was made.
+//! surprises: that no federated credential matches is marked (`unheard`), because Entra says so for minutes after one was made, too;
+//! how long that is believed is `held`'s.
 //! Source: `reference/protocols.md` 1.8, 4.1.
 
 use std::time::Duration;
@@ -23,10 +24,10 @@ pub(crate) struct Answer {
     pub(crate) body: Bytes,
 }
 
-/// Entra's numbers for what heals by itself: no matching federated credential (yet), transient faults, throttling.
-const PASSING: [u32; 9] = [
-    70_021, 700_211, 700_212, 700_213, 90_033, 90_025, 50_196, 90_010, 900_501,
-];
+/// Entra's numbers for what heals by itself: transient faults, throttling.
+const PASSING: [u32; 5] = [90_033, 90_025, 50_196, 90_010, 900_501];
+/// Its numbers for no federated credential that matches: there is none, or none yet.
+const UNHEARD: [u32; 4] = [70_021, 700_211, 700_212, 700_213];
 /// Errors of OAuth for what heals by itself.
 const AWAY: [&str; 3] = ["temporarily_unavailable", "server_error", "slow_down"];
 
@@ -41,9 +42,10 @@ struct Body {
 /// Judges an answer of `who` (in words: `Entra (login.microsoftonline.com)`), which was sent these secrets.
 pub(crate) fn judge(who: &str, answer: &Answer, secrets: &[&Secret]) -> Error {
     let detail = format!("{who} answers {}", said(answer, secrets));
-    let refused = matches!(answer.status, 400 | 401 | 403) && !heals(&answer.body);
-    if refused {
-        return Error::Refused { detail };
+    let body: Body = serde_json::from_slice(&answer.body).unwrap_or_default();
+    if matches!(answer.status, 400 | 401 | 403) && !body.heals() {
+        let unheard = body.has(&UNHEARD);
+        return Error::Refused { detail, unheard };
     }
     Error::Away {
         detail,
@@ -70,26 +72,27 @@ pub(crate) fn said(answer: &Answer, secrets: &[&Secret]) -> String {
     }
 }
 
-/// Whether the answer is one that passes without anybody doing anything.
-fn heals(body: &[u8]) -> bool {
-    let body: Body = serde_json::from_slice(body).unwrap_or_default();
-    let named = body
-        .error
-        .as_str()
-        .is_some_and(|error| AWAY.contains(&error));
-    let coded = body.error_codes.iter().any(|code| {
-        let code = code.as_u64().or_else(|| code.as_str()?.parse().ok());
-        code.is_some_and(|code| PASSING.iter().any(|known| u64::from(*known) == code))
-    });
-    let described = body.error_description.as_str().is_some_and(|text| {
-        let number = text
-            .strip_prefix("AADSTS")
-            .and_then(|rest| rest.split(|c: char| !c.is_ascii_digit()).next());
-        number
-            .and_then(|digits| digits.parse().ok())
-            .is_some_and(|code: u32| PASSING.contains(&code))
-    });
-    named || coded || described
+impl Body {
+    /// Whether it is what passes without anybody doing anything.
+    fn heals(&self) -> bool {
+        let error = self.error.as_str();
+        error.is_some_and(|error| AWAY.contains(&error)) || self.has(&PASSING)
+    }
+
+    /// Whether it gives one of these numbers of Entra's.
+    fn has(&self, known: &[u32]) -> bool {
+        let known = |code: u64| known.iter().any(|known| u64::from(*known) == code);
+        let coded = self.error_codes.iter().any(|code| {
+            let code = code.as_u64().or_else(|| code.as_str()?.parse().ok());
+            code.is_some_and(known)
+        });
+        let described = self.error_description.as_str().and_then(|text| {
+            let number = text.strip_prefix("AADSTS")?;
+            let digits = number.split(|c: char| !c.is_ascii_digit()).next()?;
+            digits.parse().ok()
+        });
+        coded || described.is_some_and(known)
+    }
 }
 
 #[cfg(test)]
@@ -111,26 +114,32 @@ mod tests {
         let wrong = r#"{"error":"invalid_client","error_description":"AADSTS7000215: Invalid client secret provided.","error_codes":[7000215]}"#;
         let unknown = r#"{"error":"unauthorized_client","error_description":"AADSTS700016: Application was not found","error_codes":[700016]}"#;
         let cases = [
-            (400, young, false),
-            (401, newer, false),
-            (401, wrong, true),
-            (400, unknown, true),
-            (400, r#"{"error":"invalid_grant"}"#, true),
-            (403, "<html>no</html>", true),
-            (400, r#"{"error":"temporarily_unavailable"}"#, false),
-            (429, r#"{"error":"slow_down"}"#, false),
-            (503, "", false),
-            (404, "", false),
-            (302, "", false),
-            (200, "{}", false),
+            (400, young, Some(true)),
+            (401, newer, Some(true)),
+            (401, wrong, Some(false)),
+            (400, unknown, Some(false)),
+            (400, r#"{"error":"invalid_grant"}"#, Some(false)),
+            (403, "<html>no</html>", Some(false)),
+            (400, r#"{"error":"temporarily_unavailable"}"#, None),
+            (
+                400,
+                r#"{"error":"server_error","error_codes":[90033]}"#,
+                None,
+            ),
+            (429, r#"{"error":"slow_down"}"#, None),
+            (503, "", None),
+            (404, "", None),
+            (302, "", None),
+            (200, "{}", None),
         ];
         for (status, body, refused) in cases {
             let judged = judge("Entra", &answer(status, body), &[]);
-            assert_eq!(
-                matches!(judged, Error::Refused { .. }),
-                refused,
-                "{status} {body}"
-            );
+            let got = if let Error::Refused { unheard, .. } = judged {
+                Some(unheard)
+            } else {
+                None
+            };
+            assert_eq!(got, refused, "{status} {body}");
         }
     }
 

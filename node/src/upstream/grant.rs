@@ -102,8 +102,11 @@ fn judge(repository: &RepositoryName, asked: Result<Answer, Error>, hidden: bool
         Err(error) => error,
     };
     let (granted, means) = match (error.kind, error.refusal) {
-        (Kind::Denied, Refusal::UpstreamUnauthorized) => {
+        (Kind::Denied, Refusal::UpstreamUnauthorized) if error.status == Some(401) => {
             (Some(false), "401, the credential itself is not accepted")
+        }
+        (Kind::Denied, Refusal::UpstreamUnauthorized) => {
+            (Some(false), "the credential itself is not accepted")
         }
         (Kind::Denied, Refusal::UpstreamDenied) => (
             Some(false),
@@ -152,7 +155,7 @@ mod tests {
     #[tokio::test]
     async fn a_401_a_403_a_disguised_404_and_a_true_one_are_four_answers() {
         use Refusal::{UpstreamDenied, UpstreamNotFound, UpstreamUnauthorized};
-        let unauthorized = Error::new(Kind::Denied, UpstreamUnauthorized, "401");
+        let unauthorized = Error::new(Kind::Denied, UpstreamUnauthorized, "401").with_status(401);
         let cases = [
             (
                 unauthorized,

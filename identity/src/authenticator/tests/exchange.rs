@@ -332,7 +332,7 @@ async fn who_may_not_use_the_identity_any_more_does_not_use_its_tokens_either() 
         detail: "the control plane is away".into(),
         retry_after: None,
     };
-    *source.away.lock().unwrap() = Some(away);
+    *source.away.lock().unwrap() = Some(away.clone());
     assert!(authenticator.authorize(&app).await.unwrap().is_some());
     let error = authenticator.authorize(&scopes("b/b")).await.unwrap_err();
     assert!(
@@ -347,12 +347,16 @@ async fn who_may_not_use_the_identity_any_more_does_not_use_its_tokens_either() 
     );
     let refused = token_source::Error::Refused {
         detail: "Entra answers 401: AADSTS7000215".into(),
+        unheard: false,
     };
     *source.away.lock().unwrap() = Some(refused);
     let error = authenticator.authorize(&app).await.unwrap_err();
     let (name, _, detail) = refusal(error);
-    assert_eq!(name, Refusal::IdentityTokenFailed, "no upstream was asked");
+    assert_eq!(name, Refusal::UpstreamUnauthorized);
     assert!(detail.contains("AADSTS7000215"), "{detail}");
+    *source.away.lock().unwrap() = Some(away);
+    let error = authenticator.authorize(&app).await.unwrap_err();
+    assert!(matches!(error, Error::Away { .. }), "not again: {error}");
     let gone = token_source::Error::NotAttached {
         detail: "not on this node".into(),
     };

@@ -83,6 +83,7 @@ impl TokenCredential for Reader {
                 detail: format!(
                     "{host} asks for a token that is none for that vault; it is not given"
                 ),
+                unheard: false,
             })
         };
         match made {

@@ -168,7 +168,7 @@ impl Conversation {
                 let judged = judge::judge(who, &answer, &secrets);
                 // A resource that Entra does not know is not about the machine's identity.
                 let unassigned = |detail: &String| self.is_machine && !detail.contains("AADSTS");
-                if let Error::Refused { detail } = &judged
+                if let Error::Refused { detail, .. } = &judged
                     && unassigned(detail)
                 {
                     let detail = detail.clone();

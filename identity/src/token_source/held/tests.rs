@@ -173,3 +173,23 @@ async fn after_a_failure_nobody_waits_long_for_the_next_attempt() {
     let error = second.await.unwrap_err();
     assert!(error.to_string().contains("IMDS is silent"), "{error}");
 }
+
+#[tokio::test]
+async fn that_nobody_has_heard_of_us_is_a_refusal_only_after_the_first_minutes() {
+    let unheard = Err(Error::Refused {
+        detail: "AADSTS70021".to_owned(),
+        unheard: true,
+    });
+    let (_tasks, _clock, _giver, held) = rig(vec![unheard.clone()]);
+    let early = held.get().await.unwrap_err();
+    assert!(matches!(early, Error::Away { .. }), "{early:?}");
+    assert!(early.to_string().contains("AADSTS70021"), "{early}");
+    let (_tasks, clock, _giver, held) = rig(vec![token("a"), unheard]);
+    shown(&held).await;
+    clock.advance(Duration::from_secs(YOUNG.as_secs() - 1));
+    assert_eq!(shown(&held).await.0, "a", "what is in hand is shown on");
+    settle().await;
+    clock.advance(Duration::from_secs(60));
+    let error = held.get().await.unwrap_err();
+    assert!(matches!(error, Error::Refused { .. }), "{error:?}");
+}
