@@ -18,7 +18,7 @@ mod resolve;
 mod roots;
 
 pub use policy::{Policy, Reach, Refused, reach};
-pub use probe::{Blocked, Step, Way};
+pub use probe::{Blocked, Certificate, Step, Way};
 pub use roots::Mutual;
 
 use resolve::Checked;

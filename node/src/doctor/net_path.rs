@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use super::{Finding, Patient, UPSTREAMS, ago, found, of_each};
+use wire::time::WallTime;
+
 use crate::upstream::reach::{Reach, Step};
 
 /// How far clocks may differ: the leeway that tokens are given.
 const SKEW: Duration = Duration::from_secs(60);
 /// From then on certificates and tokens are refused.
 const FAR_OFF: Duration = Duration::from_secs(300);
-/// How long before its end a certificate is told of.
+/// How long before its end a certificate is told of; one of a short life in the last quarter of it.
 const ENDING: Duration = Duration::from_secs(14 * 24 * 3600);
 
 pub(super) async fn check(patient: &Patient) -> Vec<Finding> {
@@ -41,18 +43,26 @@ fn judged(name: &str, reach: &Reach, patient: &Patient) -> Vec<Finding> {
         ));
     }
     findings.extend(skew(subject(), reach));
-    let left = reach.certificate_ends.map(|ends| patient.now().age(ends));
-    if let Some(left) = left
-        .map(Option::unwrap_or_default)
-        .filter(|left| *left < ENDING)
-    {
-        findings.push(Finding::warning(
-            subject(),
-            format!("{}: its certificate ends in {}", reach.at, ago(left)),
-            "have it renewed at the upstream before it ends; pulls that are not stored fail from then on",
-        ));
-    }
+    findings.extend(ending(subject(), reach, patient.now()));
     findings
+}
+
+fn ending(subject: Option<String>, reach: &Reach, now: WallTime) -> Option<Finding> {
+    let certificate = reach.certificate?;
+    let left = now.age(certificate.ends).unwrap_or_default();
+    if left >= ENDING.min(certificate.life / 4) {
+        return None;
+    }
+    let text = format!("{}: its certificate ends in {}", reach.at, ago(left));
+    let fix = match certificate.renews_itself {
+        true => {
+            "a node renews its certificate at half of its life, and this one could not: see its log and whether it reaches the control plane; pulls that are not stored fail when it ends"
+        }
+        false => {
+            "have it renewed at the upstream before it ends; pulls that are not stored fail from then on"
+        }
+    };
+    Some(Finding::warning(subject, text, fix))
 }
 
 fn skew(subject: Option<String>, reach: &Reach) -> Option<Finding> {

@@ -15,7 +15,7 @@ use crate::{
     upstream::{
         self, Reach,
         error::Kind,
-        reach::Step,
+        reach::{Certificate, Step},
         scripted::{Scripted, Verb},
     },
 };
@@ -163,7 +163,7 @@ async fn each_way_of_an_upstream_to_deny_has_its_advice() {
     let denied = |refusal| upstream::Error::new(Kind::Denied, refusal, "as it says");
     let cases = [
         (
-            denied(Refusal::UpstreamUnauthorized),
+            denied(Refusal::UpstreamUnauthorized).with_status(401),
             Failed,
             "401",
             "user name or password",
@@ -244,6 +244,27 @@ async fn each_reason_for_no_token_of_an_identity_has_its_name_and_its_advice() {
         )
         .await;
     }
+}
+
+#[tokio::test]
+async fn the_good_line_counts_the_rules_that_were_granted_alone() {
+    let rig = Rig::new().await;
+    let told = async || {
+        let checks = examine(&rig.patient, &[CredHealth]).await;
+        let well = checks.iter().filter(|check| check.outcome == Outcome::Ok);
+        let well: Vec<_> = well.map(|check| check.text.clone()).collect();
+        (well.join(" "), checks.len())
+    };
+    assert!(told().await.0.starts_with("the credentials of 2 rules can"));
+    rig.dev.fail_all(&upstream::Error::away("refused"));
+    let (well, lines) = told().await;
+    assert!(
+        well.starts_with("the credentials of 1 of 2 rules"),
+        "{well}"
+    );
+    assert_eq!(lines, 2);
+    rig.origin.fail_all(&upstream::Error::away("refused"));
+    assert_eq!(told().await, (String::new(), 2));
 }
 
 #[tokio::test]
@@ -332,13 +353,8 @@ async fn each_step_of_the_way_fails_net_path_with_its_advice() {
 #[tokio::test]
 async fn a_clock_that_is_off_and_a_certificate_that_ends_are_told_by_net_path() {
     let rig = Rig::new().await;
-    let seen = |dev: &Scripted, ahead_ms, ends_in_days: i64| {
-        dev.seen_as(Reach {
-            at: "dev:7001".to_owned(),
-            ahead_ms: Some(ahead_ms),
-            certificate_ends: Some(WallTime(NOW + ends_in_days * 86_400_000)),
-            ..Reach::default()
-        });
+    let seen = |dev: &Scripted, ahead_ms, ends_in_days: u64| {
+        dev.seen_as(showing(ahead_ms, ends_in_days * 24, 365 * 24, false));
     };
     seen(&rig.dev, -90_000, 90);
     rig.expect(NetPath, Warning, &["90 s behind", "chrony"])
@@ -351,6 +367,40 @@ async fn a_clock_that_is_off_and_a_certificate_that_ends_are_told_by_net_path() 
         .await;
     seen(&rig.dev, 5_000, 90);
     assert!(rig.unwell().await.is_empty());
+}
+
+/// Of an upstream whose certificate has this many hours left of so many.
+fn showing(ahead_ms: i64, left: u64, of: u64, renews_itself: bool) -> Reach {
+    let hours = |hours| Duration::from_secs(hours * 3600);
+    Reach {
+        at: "dev:7001".to_owned(),
+        ahead_ms: Some(ahead_ms),
+        certificate: Some(Certificate {
+            ends: WallTime(NOW).plus(hours(left)),
+            life: hours(of),
+            renews_itself,
+        }),
+        ..Reach::default()
+    }
+}
+
+#[tokio::test]
+async fn a_short_certificate_that_is_renewed_in_time_is_well() {
+    let rig = Rig::new().await;
+    for left in [23, 12, 6] {
+        rig.dev.seen_as(showing(0, left, 24, true));
+        assert!(rig.unwell().await.is_empty(), "{left} h");
+    }
+    rig.dev.seen_as(showing(0, 5, 24, true));
+    rig.expect(NetPath, Warning, &["ends in 5 h", "control plane"])
+        .await;
+    rig.dev.seen_as(showing(0, 5, 24, false));
+    rig.expect(
+        NetPath,
+        Warning,
+        &["ends in 5 h", "renewed at the upstream"],
+    )
+    .await;
 }
 
 #[tokio::test]

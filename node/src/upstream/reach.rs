@@ -1,6 +1,6 @@
 //! What a look at the way to a registry found: of nobody's repository and with nobody's credential.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 use wire::time::WallTime;
 
@@ -17,8 +17,19 @@ pub struct Reach {
     pub status: Option<u16>,
     /// How far its clock is ahead of ours, in milliseconds; to the second, because that is all that `Date` says.
     pub ahead_ms: Option<i64>,
-    /// When its certificate ends.
-    pub certificate_ends: Option<WallTime>,
+    /// Its certificate, where it has one.
+    pub certificate: Option<Certificate>,
+}
+
+/// What is told of a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Certificate {
+    /// When it ends.
+    pub ends: WallTime,
+    /// How long it is valid in all.
+    pub life: Duration,
+    /// Whether its owner renews it by itself, as nodes do theirs.
+    pub renews_itself: bool,
 }
 
 /// What stops it.

@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use url::{Host, Url};
-use x509_parser::parse_x509_certificate;
+use x509_parser::{extensions::GeneralName, parse_x509_certificate, time::ASN1Time};
 
 use super::Client;
 
@@ -19,8 +19,19 @@ use super::Client;
 pub struct Way {
     /// What the name means here; of a literal the address itself.
     pub addresses: Vec<IpAddr>,
-    /// When the server's certificate ends, in milliseconds since 1970; none without TLS, or behind a proxy.
-    pub certificate_ends_ms: Option<i64>,
+    /// The server's certificate; none without TLS, or behind a proxy.
+    pub certificate: Option<Certificate>,
+}
+
+/// What is told of a certificate. Times are milliseconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Certificate {
+    /// When it begins.
+    pub begins_ms: i64,
+    /// When it ends.
+    pub ends_ms: i64,
+    /// Whether it names a workload (`spiffe://…`), as certificates do that somebody renews all the time.
+    pub is_workloads: bool,
 }
 
 /// Where a way ends.
@@ -65,13 +76,13 @@ impl Client {
         let proxy = self.proxy.as_ref().filter(|_| !is_loopback(url));
         let server = proxy.unwrap_or(url);
         let (addresses, stream) = self.connect(server).await?;
-        let certificate_ends_ms = match url.scheme() {
+        let certificate = match url.scheme() {
             "https" if proxy.is_none() => self.handshake(url, stream).await?,
             _ => None,
         };
         Ok(Way {
             addresses,
-            certificate_ends_ms,
+            certificate,
         })
     }
 
@@ -130,7 +141,11 @@ impl Client {
         }
     }
 
-    async fn handshake(&self, url: &Url, stream: TcpStream) -> Result<Option<i64>, Blocked> {
+    async fn handshake(
+        &self,
+        url: &Url,
+        stream: TcpStream,
+    ) -> Result<Option<Certificate>, Blocked> {
         let name = match url.host() {
             Some(Host::Domain(name)) => ServerName::try_from(name.to_owned())
                 .map_err(|error| Blocked::at(Step::Tls, error))?,
@@ -147,11 +162,24 @@ impl Client {
         };
         let (_, session) = stream.get_ref();
         let leaf = session.peer_certificates().and_then(<[_]>::first);
-        Ok(leaf.and_then(|leaf| {
-            let (_, certificate) = parse_x509_certificate(leaf).ok()?;
-            let ends = certificate.validity().not_after.timestamp();
-            Some(ends.saturating_mul(1000))
-        }))
+        Ok(leaf.and_then(|leaf| Certificate::read(leaf)))
+    }
+}
+
+impl Certificate {
+    fn read(der: &[u8]) -> Option<Self> {
+        let (_, certificate) = parse_x509_certificate(der).ok()?;
+        let validity = certificate.validity();
+        let ms = |time: ASN1Time| time.timestamp().saturating_mul(1000);
+        let names = certificate.subject_alternative_name().ok().flatten();
+        let mut names = names.iter().flat_map(|names| &names.value.general_names);
+        let is_workloads =
+            names.any(|name| matches!(name, GeneralName::URI(uri) if uri.starts_with("spiffe://")));
+        Some(Self {
+            begins_ms: ms(validity.not_before),
+            ends_ms: ms(validity.not_after),
+            is_workloads,
+        })
     }
 }
 
@@ -189,6 +217,22 @@ mod tests {
         looked.map_err(|blocked| blocked.step)
     }
 
+    #[test]
+    fn a_workloads_certificate_is_known_by_its_name() {
+        for (name, expected) in [
+            ("spiffe://acme/node/dev", true),
+            ("https://acme.example", false),
+        ] {
+            let mut params = rcgen::CertificateParams::new(vec!["dev".to_owned()]).unwrap();
+            let uri = rcgen::SanType::URI(name.try_into().unwrap());
+            params.subject_alt_names.push(uri);
+            let key = rcgen::KeyPair::generate().unwrap();
+            let made = params.self_signed(&key).unwrap();
+            let read = Certificate::read(made.der()).unwrap();
+            assert_eq!(read.is_workloads, expected, "{name}");
+        }
+    }
+
     #[tokio::test]
     async fn each_step_of_the_way_is_told_from_the_others() {
         let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
@@ -203,10 +247,12 @@ mod tests {
         let trusting = client(Some(cert));
         let https = format!("https://localhost:{port}/v2/");
         let way = look(&trusting, &https).await.unwrap();
-        assert!(way.certificate_ends_ms.unwrap() > 1_700_000_000_000);
+        let shown = way.certificate.unwrap();
+        assert!(shown.ends_ms > 1_700_000_000_000 && shown.begins_ms < shown.ends_ms);
+        assert!(!shown.is_workloads);
         assert!(way.addresses.iter().any(IpAddr::is_loopback));
         let plain = look(&trusting, &format!("http://127.0.0.1:{port}/")).await;
-        assert_eq!(plain.unwrap().certificate_ends_ms, None);
+        assert_eq!(plain.unwrap().certificate, None);
 
         assert_eq!(look(&client(None), &https).await, Err(Step::Tls));
         let by_address = format!("https://127.0.0.1:{port}/");

@@ -8,7 +8,7 @@ use url::Url;
 use wire::{refusal::Refusal, time::WallTime};
 
 use super::{Remote, body, send::cause};
-use crate::upstream::reach::{Blocked, Reach, Step};
+use crate::upstream::reach::{Blocked, Certificate, Reach, Step};
 
 /// How much of a refusal is read.
 const MAX_REFUSAL: usize = 4096;
@@ -26,7 +26,7 @@ pub(super) async fn reach(remote: &Remote) -> Reach {
     let found = Reach {
         at,
         addresses: way.addresses,
-        certificate_ends: way.certificate_ends_ms.map(WallTime),
+        certificate: way.certificate.map(certificate),
         ..Reach::default()
     };
     match answer(remote, &url).await {
@@ -38,6 +38,15 @@ pub(super) async fn reach(remote: &Remote) -> Reach {
             }),
             ..found
         },
+    }
+}
+
+fn certificate(shown: egress::Certificate) -> Certificate {
+    let ends = WallTime(shown.ends_ms);
+    Certificate {
+        ends,
+        life: WallTime(shown.begins_ms).age(ends).unwrap_or_default(),
+        renews_itself: shown.is_workloads,
     }
 }
 
