@@ -6,7 +6,7 @@
 use topology::model::rule::{Authentication, UpstreamRef};
 use wire::{reference::Reference, refusal::Refusal};
 
-use super::{Finding, Patient, UPSTREAMS, found, of_each, request};
+use super::{Finding, Patient, UPSTREAMS, finding::worst_first, found, of_each, request};
 use crate::{
     rule::{ActiveRule, describe::as_whom},
     upstream::{
@@ -37,6 +37,8 @@ pub(super) async fn check(patient: &Patient) -> Vec<Finding> {
         finding.or_else(well).into_iter().collect()
     })
     .await;
+    // Whoever is not well has one finding, and nobody else has.
+    let granted = asked.saturating_sub(findings.len());
     if rules.len() > asked {
         let text = format!("{} more rules were not asked about", rules.len() - asked);
         findings.push(Finding::skipped(None, text));
@@ -44,10 +46,15 @@ pub(super) async fn check(patient: &Patient) -> Vec<Finding> {
     if patient.credentials.is_some() {
         return findings;
     }
-    found(
-        findings,
-        format!("the credentials of {asked} rules can be read, and their upstreams grant the pull"),
-    )
+    match granted {
+        0 => worst_first(findings),
+        all if all == asked => found(findings, well_of(&all.to_string())),
+        some => found(findings, well_of(&format!("{some} of {asked}"))),
+    }
+}
+
+fn well_of(rules: &str) -> String {
+    format!("the credentials of {rules} rules can be read, and their upstreams grant the pull")
 }
 
 const WELL: &str = "the credential can be read, and the upstream grants the pull";
@@ -126,7 +133,7 @@ fn fix(refusal: Refusal, as_whom: &Authentication) -> &'static str {
     let is_identity = matches!(as_whom, Authentication::Identity(_));
     match refusal {
         Refusal::UpstreamUnauthorized if is_identity => {
-            "the upstream does not take what this identity shows: see whether the upstream is connected and at the newest generation, whether the clocks agree, and that it is a registry of the identity's kind"
+            "who is named there does not take what this identity shows: at a foreign token service or Entra see whom it trusts (issuer, subject, audience) and whether it knows the client; at the upstream whether it is connected and at the newest generation, and that it is a registry of the identity's kind; and whether the clocks agree"
         }
         Refusal::UpstreamUnauthorized => {
             "the user name or password is wrong, expired or revoked: put the new one where the credential set points to, or give the rule a credential; it is in force with the next request"
@@ -147,7 +154,7 @@ fn fix(refusal: Refusal, as_whom: &Authentication) -> &'static str {
             "attach the identity to this node with `regmesh identity assign`"
         }
         Refusal::IdentityTokenFailed => {
-            "the source of the identity's token cannot be asked, or says no: see whether the control plane, the machine's identity endpoint or the foreign token service is up, and where it says no what it trusts and what it knows of this identity"
+            "the source of the identity's token cannot be asked: see whether the control plane, the machine's identity endpoint or the foreign token service is up, and what it says"
         }
         Refusal::NetworkRefused => {
             "let this node's address in: `network.allow` of the upstream node"

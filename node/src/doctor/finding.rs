@@ -85,17 +85,23 @@ impl Finding {
 }
 
 /// What is not well, worst first and at most [`MOST`] of it; or that all is.
-pub(super) fn found(mut findings: Vec<Finding>, all_well: impl Into<String>) -> Vec<Finding> {
+pub(super) fn found(findings: Vec<Finding>, all_well: impl Into<String>) -> Vec<Finding> {
+    let mut findings = worst_first(findings);
+    let troubled = findings.iter().any(|f| f.outcome() > Outcome::Skipped);
+    if !troubled {
+        findings.insert(0, Finding::ok(all_well));
+    }
+    findings
+}
+
+/// At most [`MOST`] of them.
+pub(super) fn worst_first(mut findings: Vec<Finding>) -> Vec<Finding> {
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.outcome));
     let more = findings.len().saturating_sub(MOST);
     findings.truncate(MOST);
     if more > 0 {
         let text = format!("and {more} more like these");
         findings.push(Finding::skipped(None, text));
-    }
-    let troubled = findings.iter().any(|f| f.outcome() > Outcome::Skipped);
-    if !troubled {
-        findings.insert(0, Finding::ok(all_well));
     }
     findings
 }
