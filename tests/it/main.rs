@@ -20,6 +20,7 @@ mod gone;
 mod identity;
 mod layers;
 mod lists;
+mod max_size;
 mod mesh_tls;
 mod mismatch;
 mod namespace;
