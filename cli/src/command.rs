@@ -84,7 +84,7 @@ pub struct Certain<T: clap::Args> {
     /// What it is about.
     #[command(flatten)]
     pub it: T,
-    /// Do not ask; needed where nobody can be asked
+    /// Do not ask
     #[arg(short, long)]
     pub yes: bool,
 }
@@ -98,6 +98,15 @@ impl<T: clap::Args> Certain<T> {
         agree(self.yes, &what(&self.it))?;
         Ok(self.it)
     }
+
+    /// The same for what is declared, which can be declared again: asks on a terminal, and goes on where nobody can be asked.
+    ///
+    /// # Errors
+    /// When somebody was asked and does not agree.
+    pub fn not_denied(self, what: impl FnOnce(&T) -> String) -> anyhow::Result<T> {
+        agree(self.yes || !can_ask(), &what(&self.it))?;
+        Ok(self.it)
+    }
 }
 
 /// Asks whether to go on, on a terminal; elsewhere `--yes` must have been said.
@@ -108,12 +117,16 @@ pub fn agree(yes: bool, what: &str) -> anyhow::Result<()> {
     if yes {
         return Ok(());
     }
-    if !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
+    if !can_ask() {
         return Err(Wrong(format!("this would {what}; say --yes to do it")).into());
     }
     let asked = dialoguer::Confirm::new().with_prompt(format!("This will {what}. Go on?"));
     anyhow::ensure!(asked.default(false).interact()?, "nothing was done");
     Ok(())
+}
+
+fn can_ask() -> bool {
+    std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
 }
 
 /// Reads topology files; a directory stands for its `.yaml` and `.yml` files, in order of name; `-` is standard input.

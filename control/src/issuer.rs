@@ -136,22 +136,28 @@ impl Issuer {
         self
     }
 
-    /// Tokens for a node that is known by its certificate: one answer for each that is wanted, in order. The caller bounds how many.
+    /// Tokens for a node that is known by its certificate: one answer for each that is wanted, in order, and the generation that decided.
+    /// The caller bounds how many.
     pub async fn mint(
         &self,
         node: NodeName,
         wanted: Vec<Result<Wanted, String>>,
-    ) -> Vec<Result<Minted, Error>> {
+    ) -> (Generation, Vec<Result<Minted, Error>>) {
         let asked = wanted.len();
         let none = |why: &str| {
             let away = || Err(Error::Away(why.to_owned()));
             std::iter::repeat_with(away).take(asked).collect()
         };
         let Some(place) = self.places.enter(&node).await else {
-            return none("too many calls of this node wait for tokens");
+            let generation = self.publisher.current().generation();
+            return (
+                generation,
+                none("too many calls of this node wait for tokens"),
+            );
         };
         let (issuer, of) = (self.clone(), node);
         let current = self.publisher.current();
+        let generation = current.generation();
         self.look_again(&current).await;
         // Signatures for a whole batch take long: not on a thread that serves others.
         let minted = self.tasks.spawn_blocking("mint", move || {
@@ -165,9 +171,9 @@ impl Issuer {
             };
             wanted.into_iter().map(mint).collect()
         });
-        minted
-            .await
-            .unwrap_or_else(|_| none("the control plane is ending"))
+        let minted = minted.await;
+        let minted = minted.unwrap_or_else(|_| none("the control plane is ending"));
+        (generation, minted)
     }
 
     /// Looks for keys that another control plane made, where nodes do not believe the one that would sign here.

@@ -48,13 +48,13 @@ async fn every_command_speaks_json_and_ends_as_the_spec_says() {
         ],
         &["credential-set", "update", "-n", "quay", "-p", &file],
         &["credential-set", "list"],
-        &["credential-set", "delete", "-n", "quay", "--yes"],
+        &["credential-set", "delete", "-n", "quay"],
         &["identity", "create", "-n", "puller"],
         &["identity", "assign", "-n", "puller", "-r", "prod"],
         &["identity", "show", "-n", "puller"],
         &["identity", "list"],
         &["identity", "remove", "-n", "puller", "-r", "prod", "-y"],
-        &["identity", "delete", "-n", "puller", "-y"],
+        &["identity", "delete", "-n", "puller"],
         &["role", "list"],
         &[
             "webhook",
@@ -73,7 +73,7 @@ async fn every_command_speaks_json_and_ends_as_the_spec_says() {
         &["webhook", "list"],
         &["webhook", "ping", "-n", "hook"],
         &["webhook", "list-events", "-n", "hook"],
-        &["webhook", "delete", "-n", "other", "--yes"],
+        &["webhook", "delete", "-n", "other"],
         &["repository", "list", "prod"],
         &["repository", "show", "prod/up/team/app"],
         &["repository", "show-tags", "prod/up/team/app"],
@@ -132,19 +132,12 @@ async fn every_command_speaks_json_and_ends_as_the_spec_says() {
     assert_eq!(quiet.err, "");
 }
 
-/// Where nobody can be asked, whatever takes something away wants a yes, before anything else happens.
+/// Where nobody can be asked, whatever takes away what no command gives back wants a yes, before anything else happens.
 async fn takes_nothing_away_unasked(fleet: &Fleet) {
     let everything = fleet.write("unasked.yaml", &fleet.topology.text());
     let before = fleet.regmesh(&["export"]).await.well().out;
     for destructive in [
-        &["cache", "delete", "-n", "dev-up"][..],
-        &["cache", "delete", "-n", "dev-up", "-r", "dev"],
-        &["credential-set", "delete", "-n", "any"],
-        &["identity", "delete", "-n", "any"],
-        &["identity", "remove", "-n", "any", "-r", "dev"],
-        &["role", "remove", "any"],
-        &["webhook", "delete", "-n", "any"],
-        &["repository", "delete", "dev/team/app"],
+        &["repository", "delete", "dev/team/app"][..],
         &["manifest", "delete", "dev/team/app:1"],
         &["node", "revoke", "dev"],
         &["node", "drain", "dev"],

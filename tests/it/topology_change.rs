@@ -249,7 +249,7 @@ async fn single_changes_and_whole_topologies_act_on_the_same_things() {
         .ends(1)
         .says(&["extra"]);
     fleet
-        .regmesh(&["cache", "delete", "-n", "prod-up", "--yes"])
+        .regmesh(&["cache", "delete", "-n", "prod-up"])
         .await
         .well();
     let list = fleet.regmesh(&["cache", "list", "-o", "json"]).await.well();

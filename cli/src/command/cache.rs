@@ -198,7 +198,7 @@ pub async fn run(cache: Cache, global: &Global) -> anyhow::Result<Exit> {
             .await
         }
         Cache::Delete(certain) => {
-            let named = certain.agreed(|named| match &named.registry {
+            let named = certain.not_denied(|named| match &named.registry {
                 Some(node) => format!("delete rule {} on node {node}", named.name),
                 None => format!("delete rule {}", named.name),
             })?;

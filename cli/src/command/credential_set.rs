@@ -125,7 +125,8 @@ pub async fn run(set: CredentialSet, global: &Global) -> anyhow::Result<Exit> {
             .await
         }
         CredentialSet::Delete(certain) => {
-            let named = certain.agreed(|named| format!("delete credential set {}", named.name))?;
+            let named =
+                certain.not_denied(|named| format!("delete credential set {}", named.name))?;
             resource::delete(global, Kind::Credentials, &named.name).await
         }
     }

@@ -145,7 +145,7 @@ pub async fn run(identity: Identity, global: &Global) -> anyhow::Result<Exit> {
         }
         Identity::Remove(certain) => {
             let at = certain
-                .agreed(|at| format!("take identity {} from node {}", at.name, at.registry))?;
+                .not_denied(|at| format!("take identity {} from node {}", at.name, at.registry))?;
             let node = at.registry;
             resource::update(global, kind, &at.name, |spec| {
                 let on = resource::without_node(spec.get("on"), &node)?;
@@ -175,7 +175,7 @@ pub async fn run(identity: Identity, global: &Global) -> anyhow::Result<Exit> {
             .await
         }
         Identity::Delete(certain) => {
-            let named = certain.agreed(|named| format!("delete identity {}", named.name))?;
+            let named = certain.not_denied(|named| format!("delete identity {}", named.name))?;
             resource::delete(global, kind, &named.name).await
         }
     }

@@ -91,7 +91,8 @@ pub async fn run(role: Role, global: &Global) -> anyhow::Result<Exit> {
     match role {
         Role::Assign(assign) => resource::create(global, Kind::Access, None, spec(assign)).await,
         Role::Remove(certain) => {
-            let named = certain.agreed(|named| format!("remove role assignment {}", named.name))?;
+            let named =
+                certain.not_denied(|named| format!("remove role assignment {}", named.name))?;
             resource::delete(global, Kind::Access, &named.name).await
         }
         Role::List(List {

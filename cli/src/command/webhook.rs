@@ -171,7 +171,7 @@ pub async fn run(webhook: Webhook, global: &Global) -> anyhow::Result<Exit> {
             .await
         }
         Webhook::Delete(certain) => {
-            let named = certain.agreed(|named| format!("delete webhook {}", named.name))?;
+            let named = certain.not_denied(|named| format!("delete webhook {}", named.name))?;
             resource::delete(global, kind, &named.name).await
         }
         Webhook::Ping(named) => ping(&named.name, global).await,

@@ -26,9 +26,10 @@ pub(super) async fn token(
         return Err(Status::invalid_argument(text));
     }
     let wanted = request.wanted.into_iter().map(read).collect();
-    let minted = service.issuer.mint(node, wanted).await;
+    let (generation, minted) = service.issuer.mint(node, wanted).await;
     Ok(Tokens {
         minted: minted.into_iter().map(write).collect(),
+        generation: generation.0,
     })
 }
 

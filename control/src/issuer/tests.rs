@@ -125,10 +125,11 @@ impl Control {
             identity: identity.parse().unwrap(),
             audience,
         };
-        let minted = self
+        let (generation, minted) = self
             .issuer
             .mint("prod".parse().unwrap(), vec![Ok(wanted)])
             .await;
+        assert_eq!(generation, self.publisher.current().generation());
         minted.into_iter().next().unwrap()
     }
 

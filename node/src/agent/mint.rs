@@ -2,7 +2,7 @@
 //!
 //! The grants of a slice are fetched as soon as it is in force and again before each is due, in batches, so that a pull finds its grant and
 //! an outage finds a day in hand. They are on disk for a restart without the control plane, and nowhere else. What the slice in force does
-//! not ask for, or the control plane refuses, is dropped. That the whole call fails says nothing about a rule: what is in
+//! not ask for, or the control plane refuses by the same generation, is dropped. That the whole call fails says nothing about a rule: what is in
 //! hand goes on until it ends, and nobody waits while something is. Nor does the refusal of a control plane that was restored from a
 //! backup: it knows less than this node, and an operator is to confirm it first. Source: `spec/identity.md` "The rule grant", `spec/control-plane.md` "Identity tokens", T36.
 
@@ -22,7 +22,7 @@ use runtime::{
     reconcile::{Nudge, Reconciler},
 };
 use tokio::sync::Mutex as AsyncMutex;
-use wire::{node_service, time::WallTime};
+use wire::{generation::Generation, node_service, time::WallTime};
 
 use self::grants::{Held, Needed};
 use super::{home::Home, link::Client};
@@ -36,6 +36,8 @@ const BATCH: usize = 256;
 const CALL: Duration = Duration::from_secs(5);
 /// How often it is looked whether something is due, and how soon what failed is tried again.
 const LOOK: Duration = Duration::from_secs(30);
+/// For how long a control plane with another generation than this node's has its refusals not counted: its slice is on the way.
+const UNDER_WAY: Duration = Duration::from_secs(10);
 /// For how long a refusal answers pulls by itself: a rule that may not have its grant is no load on the control plane.
 const REFUSED_STANDS: Duration = Duration::from_secs(3);
 /// How soon what was refused is fetched ahead again without a new slice.
@@ -64,12 +66,32 @@ struct State {
     /// What the slice in force needs.
     needed: Needed,
     held: HashMap<Wanted, Held>,
+    /// Of that slice.
+    generation: Generation,
+    /// The other generation by which the control plane decides, and since when.
+    other: Option<(Generation, WallTime)>,
     /// Whether the control plane knows less than this node: it may not know a rule yet that it has forgotten.
     knows_less: bool,
     /// When what could not be had is asked for again.
     again: HashMap<Wanted, WallTime>,
     /// What the control plane refused, when and why.
     refused: HashMap<Wanted, (WallTime, String)>,
+}
+
+impl State {
+    /// Whether the control plane decides by another generation than the one in force here, and has not done so for long: when two changes
+    /// of a rule follow each other closely, it may refuse what this node has to ask for until the next slice is here.
+    fn is_under_way(&mut self, judged: Generation, now: WallTime) -> bool {
+        if judged == Generation(0) || judged == self.generation {
+            return false;
+        }
+        let since = match self.other {
+            Some((other, since)) if other == judged => since,
+            Some(_) | None => now,
+        };
+        self.other = Some((judged, since));
+        since.age(now).is_none_or(|age| age < UNDER_WAY)
+    }
 }
 
 impl std::fmt::Debug for Minter {
@@ -149,6 +171,8 @@ impl Minter {
             state.refused.clear();
             // It comes from the control plane, or from before the first connection.
             state.knows_less = false;
+            state.generation = slice.generation;
+            state.other = None;
             state.needed = needed;
         }
         self.nudge();
@@ -169,9 +193,9 @@ impl Minter {
         let due = self.due();
         for batch in due.chunks(BATCH) {
             match self.call(batch).await {
-                Ok(outcomes) => {
+                Ok((judged, outcomes)) => {
                     for (wanted, outcome) in batch.iter().zip(outcomes) {
-                        let _ = self.take(wanted, outcome);
+                        let _ = self.take(wanted, outcome, judged);
                     }
                 }
                 Err(error) => {
@@ -199,13 +223,22 @@ impl Minter {
         due
     }
 
-    /// Takes over what the control plane said about one token, and passes it on.
-    fn take(&self, wanted: &Wanted, outcome: Result<Minted, Error>) -> Result<Minted, Error> {
+    /// Takes over what the control plane said about one token by the generation `judged`, and passes it on.
+    fn take(
+        &self,
+        wanted: &Wanted,
+        outcome: Result<Minted, Error>,
+        judged: Generation,
+    ) -> Result<Minted, Error> {
         let now = self.now();
         let mut state = lock(&self.0.state);
+        let under_way = state.is_under_way(judged, now);
         let outcome = match outcome {
             Err(Error::Refused(why)) if state.knows_less => Err(Error::Away(format!(
                 "it was restored from a backup and waits for `regmesh control recover`: {why}"
+            ))),
+            Err(Error::Refused(why)) if under_way => Err(Error::Away(format!(
+                "it decides by generation {judged}, which is not the one in force here: {why}"
             ))),
             outcome => outcome,
         };
@@ -238,16 +271,19 @@ impl Minter {
 
     /// One token, asked for now.
     async fn ask(&self, wanted: &Wanted) -> Result<Minted, Error> {
-        let outcomes = self.call(std::slice::from_ref(wanted)).await?;
+        let (judged, outcomes) = self.call(std::slice::from_ref(wanted)).await?;
         let outcome = outcomes.into_iter().next();
         let outcome = outcome.unwrap_or_else(|| Err(Error::Away("it said nothing".to_owned())));
-        let taken = self.take(wanted, outcome);
+        let taken = self.take(wanted, outcome, judged);
         // It is written down without the pull waiting for it.
         self.nudge();
         taken
     }
 
-    async fn call(&self, wanted: &[Wanted]) -> Result<Vec<Result<Minted, Error>>, Error> {
+    async fn call(
+        &self,
+        wanted: &[Wanted],
+    ) -> Result<(Generation, Vec<Result<Minted, Error>>), Error> {
         let client = lock(&self.0.client).clone();
         let Some(mut client) = client else {
             return Err(Error::Away("it is not connected".to_owned()));
@@ -262,12 +298,13 @@ impl Minter {
             let error = super::link::Error::from(status);
             Error::Away(error.to_string())
         })?;
-        let minted = answer.into_inner().minted;
+        let node_service::Tokens { minted, generation } = answer.into_inner();
         if minted.len() != wanted.len() {
             let (asked, got) = (wanted.len(), minted.len());
             return Err(Error::Away(format!("it answered {got} of {asked}")));
         }
-        Ok(minted.into_iter().map(grants::outcome).collect())
+        let outcomes = minted.into_iter().map(grants::outcome).collect();
+        Ok((Generation(generation), outcomes))
     }
 
     /// Writes down what is in hand, where that is not what the disk has.
@@ -339,4 +376,25 @@ impl Mint for Minter {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slice_that_does_not_come_lets_no_rule_go_on_for_ever() {
+        let mut state = State {
+            generation: Generation(5),
+            ..State::default()
+        };
+        let at = |seconds: i64| WallTime(seconds * 1_000);
+        assert!(!state.is_under_way(Generation(5), at(0)));
+        assert!(!state.is_under_way(Generation(0), at(0)), "it does not say");
+        assert!(state.is_under_way(Generation(6), at(1)));
+        assert!(state.is_under_way(Generation(6), at(10)));
+        assert!(!state.is_under_way(Generation(6), at(11)));
+        assert!(state.is_under_way(Generation(7), at(12)));
+        assert!(state.is_under_way(Generation(4), at(13)), "of one behind");
+    }
 }

@@ -70,7 +70,7 @@ async fn a_role_taken_away_stops_the_rule_within_seconds_and_given_back_heals_it
         .as_str()
         .unwrap()
         .to_owned();
-    fleet.regmesh(&["role", "remove", &name, "-y"]).await.well();
+    fleet.regmesh(&["role", "remove", &name]).await.well();
     let client = fleet.client("prod");
     let denied = until(&client, &repository, "1", "the rule is refused", |reply| {
         reply.status == 403

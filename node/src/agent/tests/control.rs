@@ -73,6 +73,8 @@ pub(super) struct Script {
     pub(super) due_at_once: bool,
     /// How long grants last from now on, a day when zero; they are due after an hour.
     pub(super) grant_life: Duration,
+    /// The generation by which tokens are given and refused.
+    pub(super) judged: u64,
     /// Tokens minted so far; each is called `canary-grant-NUMBER`.
     pub(super) minted: usize,
     /// Every OIDC token that was shown; the third one is let in.
@@ -454,7 +456,8 @@ impl NodeService for Service {
             outcome: Some(script.minted(&wanted.rule, now(&self.clock))),
         });
         let minted = minted.collect();
-        Ok(Response::new(Tokens { minted }))
+        let generation = script.judged;
+        Ok(Response::new(Tokens { minted, generation }))
     }
 
     type ConnectStream = ReceiverStream<Result<ToNode, Status>>;

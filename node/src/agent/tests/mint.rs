@@ -235,6 +235,32 @@ async fn a_control_plane_that_knows_less_takes_no_grant_away_until_it_has_recove
     assert!(matches!(refused, Err(Unminted::Refused(_))), "{refused:?}");
 }
 
+/// Two changes of one rule close together: what this node has to ask for is refused by the change that is not here yet.
+#[tokio::test]
+async fn what_another_generation_refuses_is_no_refusal_while_its_slice_is_under_way() {
+    let machine = machine();
+    let mut control = Control::start(&machine.clock).await;
+    let (agent, mut stream) = machine.reading(&mut control, &names(&["a"])).await;
+    eventually("the first", async || in_hand(&agent, "a").is_some()).await;
+    let first = Secret::new(in_hand(&agent, "a").unwrap());
+    let no = Outcome::Refused("the rule 'a' does not authenticate as 'reader'".to_owned());
+    control.script(|script| {
+        script.judged = 2;
+        script.tokens.insert("a".to_owned(), no);
+    });
+    let mint = &agent.shared.mint;
+    let away = mint.mint_anew(&wanted("a"), &first).await.unwrap_err();
+    assert!(matches!(away, Unminted::Away(_)), "{away:?}");
+    assert!(away.to_string().contains("generation 2"), "{away}");
+    assert_eq!(in_hand(&agent, "a").as_ref(), Some(first.expose()));
+    stream
+        .slice(2, &control.sign(2, &as_reader(&names(&["a"]))))
+        .await;
+    assert_eq!(stream.outcome(2).await, Ok(2));
+    let refused = mint.mint_anew(&wanted("a"), &first).await;
+    assert!(matches!(refused, Err(Unminted::Refused(_))), "{refused:?}");
+}
+
 #[tokio::test]
 async fn another_grant_is_had_for_one_that_was_refused_and_a_failed_call_costs_none() {
     let machine = machine();
