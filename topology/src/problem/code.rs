@@ -88,8 +88,6 @@ codes! {
     UnusedCredentials = "unused-credentials",
     /// Warning: http beyond loopback.
     PlaintextEndpoint = "plaintext-endpoint",
-    /// Warning: grants over http on loopback are bound to no certificate.
-    UnboundGrant = "unbound-grant",
     /// Warning: anybody may write.
     AnonymousWrite = "anonymous-write",
 }

@@ -162,8 +162,7 @@ fn plaintext_issuers(document: &document::Document, findings: &mut Findings) {
     }
 }
 
-/// A managed identity towards http on loopback: the grant is not bound to a certificate there. `spec/identity.md` has `plan` warn of
-/// it; `plaintext-endpoint` is for what is beyond loopback, so it is a code of its own.
+/// A managed identity towards http on loopback: the grant is not bound to a certificate there.
 fn unbound(mesh: &Mesh<'_>, rules: &Rules<'_>, topology: &Topology, findings: &mut Findings) {
     let mut told = BTreeSet::new();
     for instance in &rules.instances {
@@ -187,7 +186,7 @@ fn unbound(mesh: &Mesh<'_>, rules: &Rules<'_>, topology: &Topology, findings: &m
             "grants of `{identity}` are not bound to a certificate: `{upstream}` is reached over plain http"
         );
         findings.push(
-            Finding::warning(Code::UnboundGrant, draft.identity_place(), message)
+            Finding::warning(Code::PlaintextEndpoint, draft.identity_place(), message)
                 .advice("fine for trying things out on one machine; use https for anything else"),
         );
     }

@@ -96,8 +96,8 @@ fn plain_http_is_for_loopback() {
     let found = "{identities: {i: {kind: managed, on: n}}, access: [{allow: repository-reader, to: 'identity:i', on: leaf}], nodes: {n: {endpoint: 'https://n.example'}}, rules: {r: {on: n, source: 'node://leaf/a', target: a, identity: i}}}";
     assert_eq!(
         codes(&[MESH, found]),
-        ["unbound-grant"],
-        "a grant over http on loopback is not bound: a warning, and none of http beyond loopback"
+        ["plaintext-endpoint"],
+        "a grant over http on loopback is not bound: a warning"
     );
 }
 
