@@ -315,7 +315,10 @@ impl Authenticate {
         record: &Record,
         token: &Secret,
     ) -> Result<Option<String>, Error> {
-        let password = self.passwords.current(local.accounts, name).await?;
+        let password = match self.passwords.current(local.accounts, name).await {
+            Err(_) if local.accounts.is_idle(name) => return Err(Refused::RefreshToken.into()),
+            read => read?,
+        };
         let same = password.filter(|password| refresh::still_bound(record, token, password));
         if let Some(password) = same {
             return Ok(self.passwords.tie(name, &password));

@@ -30,6 +30,7 @@ mod cluster;
 mod federated;
 mod foreign;
 mod keys;
+mod known;
 mod kubelet;
 mod outage;
 mod people;

@@ -20,6 +20,7 @@ use wire::{
 use self::rule::UpstreamRef;
 use crate::value;
 
+pub mod assigned;
 pub mod credential;
 pub mod identity;
 pub mod network;
@@ -28,6 +29,7 @@ pub mod rule;
 pub mod upstream;
 pub mod webhook;
 
+pub use assigned::Assigned;
 pub use credential::Credential;
 pub use identity::Identity;
 pub use network::Network;

@@ -1,7 +1,8 @@
 //! What one node needs of a topology, as a topology document of its own.
 //!
-//! Its own rules, role assignments and webhooks; the identities, credential sets, accounts and issuers that these name; the
-//! endpoints of the nodes that its rules ask; nothing else of other nodes. What follows from the rest of the mesh and could not
+//! Its own rules, role assignments and webhooks; the identities and credential sets that these name; the endpoints of the nodes that
+//! its rules ask; nothing else of other nodes. Accounts and issuers are the mesh's and not a node's, so every slice has all of them:
+//! who is known in the mesh and has no right on the node is refused as somebody known. What follows from the rest of the mesh and could not
 //! be seen from the slice (tier, where chains of rules end) is in the section `slice`. Selectors are written out as this node's
 //! name and `parent://` as the node it is, so that the slice means the same without the mesh.
 
@@ -11,9 +12,8 @@ use std::{
 };
 
 use wire::{
-    assignment::{Assignee, Assignment},
     digest::Digest,
-    name::{AccountName, CredentialName, IdentityName, IssuerName, NodeName},
+    name::{CredentialName, IdentityName, NodeName},
     time::WallTime,
     withdrawal::Withdrawal,
 };
@@ -71,7 +71,6 @@ pub fn slice_with(topology: &Topology, name: &NodeName, beside: &Beside) -> Opti
     let needs = Needs::of(topology, own);
     let mut nodes = pick(&topology.nodes, |other| needs.nodes.contains(other), bare);
     nodes.insert(key(name), node(own));
-    let everybody = needs.everybody;
     Some(Document {
         version: Some(At::made(1)),
         mesh: text(&topology.mesh),
@@ -90,16 +89,8 @@ pub fn slice_with(topology: &Topology, name: &NodeName, beside: &Beside) -> Opti
         rules: (own.rules.iter())
             .map(|own| (key(&own.name), rule(own, on.clone())))
             .collect(),
-        issuers: pick(
-            &topology.issuers,
-            |name| everybody || needs.issuers.contains(name),
-            issuer,
-        ),
-        accounts: pick(
-            &topology.accounts,
-            |name| everybody || needs.accounts.contains(name),
-            account,
-        ),
+        issuers: pick(&topology.issuers, |_| true, issuer),
+        accounts: pick(&topology.accounts, |_| true, account),
         access: (own.access.iter())
             .map(|given| assignment(given, Some(on.clone())))
             .collect(),
@@ -138,10 +129,6 @@ struct Needs {
     identities: BTreeSet<IdentityName>,
     credentials: BTreeSet<CredentialName>,
     upstreams: BTreeSet<String>,
-    accounts: BTreeSet<AccountName>,
-    issuers: BTreeSet<IssuerName>,
-    /// Whether `authenticated` has a role, so that every account and issuer counts.
-    everybody: bool,
 }
 
 impl Needs {
@@ -169,9 +156,6 @@ impl Needs {
                 }
             }
         }
-        for given in &node.access {
-            needs.assignee(given);
-        }
         needs
     }
 
@@ -183,16 +167,6 @@ impl Needs {
         self.upstreams.extend(service);
         if let Some(IdentityKind::Federated(federation)) = identity.map(|i| &i.kind) {
             self.identities.extend(federation.assertion.clone());
-        }
-    }
-
-    fn assignee(&mut self, given: &Assignment) {
-        match &given.to {
-            Assignee::Authenticated => self.everybody = true,
-            Assignee::Account(name) => drop(self.accounts.insert(name.clone())),
-            Assignee::Claims { issuer, .. } => drop(self.issuers.insert(issuer.clone())),
-            // Known by grant and certificate; nothing of theirs is needed here.
-            Assignee::Anonymous | Assignee::Identity(_) | Assignee::Node(_) => {}
         }
     }
 }

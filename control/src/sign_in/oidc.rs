@@ -246,6 +246,7 @@ fn declared(topology: &Topology, reached: &OnceLock<String>) -> Vec<Declared> {
             audiences: issuer.audience.iter().chain(&own).cloned().collect(),
             client_id: issuer.client_id.clone(),
             algorithms: issuer.algorithms.clone(),
+            assigned: true,
         })
         .collect()
 }

@@ -6,9 +6,8 @@
 //! Where passwords are read is left to a closure: this file knows no files and no environment.
 
 use std::{
-    collections::{BTreeMap, HashMap},
     net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, PoisonError},
     time::Duration,
 };
 
@@ -18,13 +17,19 @@ use runtime::{Clock, Limit, Secret, Tasks};
 use tokio::time::Instant;
 use wire::{name::AccountName, secret_ref::SecretRef};
 
-use self::hash::{Hash, make_hash, nobody};
+use self::{
+    declared::Entry,
+    hash::{Hash, make_hash, nobody},
+};
 use super::failure::{Failures, Source};
 use crate::{
     error::{BoxError, Error, Refused},
     sign::Keys,
 };
 
+pub use declared::Accounts;
+
+mod declared;
 mod hash;
 
 /// How long a check is remembered.
@@ -41,67 +46,6 @@ pub type Resolve =
     Arc<dyn Fn(SecretRef) -> BoxFuture<'static, Result<Secret, BoxError>> + Send + Sync>;
 
 type Mac = [u8; 32];
-
-/// The accounts that a topology declares. Swapped whole; what is known about unchanged ones is carried over.
-#[derive(Debug, Default)]
-pub struct Accounts(HashMap<AccountName, Arc<Entry>>);
-
-#[derive(Debug)]
-struct Entry {
-    /// Tells this entry from others of its name, in what is remembered.
-    id: u64,
-    reference: SecretRef,
-    hash: Mutex<Option<Arc<Hash>>>,
-}
-
-impl Accounts {
-    /// The declared accounts. Those of `previous` with the same reference keep their hash and what is remembered.
-    #[must_use]
-    pub fn new(declared: &BTreeMap<AccountName, SecretRef>, previous: Option<&Self>) -> Self {
-        let entry = |name: &AccountName, reference: &SecretRef| {
-            let known = previous.and_then(|previous| previous.0.get(name));
-            match known.filter(|entry| entry.reference == *reference) {
-                Some(entry) => Arc::clone(entry),
-                None => Arc::new(Entry {
-                    id: ::rand::random(),
-                    reference: reference.clone(),
-                    hash: Mutex::new(None),
-                }),
-            }
-        };
-        Self(
-            declared
-                .iter()
-                .map(|(name, reference)| (name.clone(), entry(name, reference)))
-                .collect(),
-        )
-    }
-
-    /// Whether there is such an account.
-    #[must_use]
-    pub fn contains(&self, name: &AccountName) -> bool {
-        self.0.contains_key(name)
-    }
-
-    /// Whether a token of `name` still counts that was given for the password behind `tie`. Where the password was never read,
-    /// it does: that nobody can get a new one now is no reason to end what was given. So does one without a tie.
-    #[must_use]
-    pub fn takes(&self, name: &AccountName, tie: Option<&str>) -> bool {
-        let Some(entry) = self.0.get(name) else {
-            return false;
-        };
-        let hash = entry.hash.lock().unwrap_or_else(PoisonError::into_inner);
-        match (&*hash, tie) {
-            (Some(hash), Some(tie)) => hash.ties.iter().any(|known| known == tie),
-            (None, _) | (_, None) => true,
-        }
-    }
-
-    fn get(&self, name: &str) -> Option<(AccountName, Arc<Entry>)> {
-        let name: AccountName = name.parse().ok()?;
-        self.0.get(&name).map(|entry| (name, Arc::clone(entry)))
-    }
-}
 
 /// Checks passwords. Lives as long as the node; the accounts come and go with topologies. Clones are the same.
 #[derive(Clone)]
@@ -205,7 +149,7 @@ impl Passwords {
             };
         }
         inner.failures.allow(&source, now)?;
-        let right = inner.compare(account.as_ref(), password).await?;
+        let right = inner.compare(accounts, account.as_ref(), password).await?;
         inner.checked.insert(mac, Checked { right, at: now });
         match account {
             Some((name, _)) if right => Ok(name),
@@ -220,11 +164,12 @@ impl Passwords {
         self.0.ties(name, password).into_iter().next()
     }
 
-    /// Reads and hashes every password, so that the first check of each costs what later ones do. What cannot be read now is
-    /// tried again when it is needed; the names of those are returned.
+    /// Reads and hashes every password that is not idle, so that the first check of each costs what later ones do. What cannot be
+    /// read now is tried again when it is needed; the names of those are returned.
     pub async fn warm(&self, accounts: &Accounts) -> Vec<AccountName> {
         let mut unread = Vec::new();
-        for (name, entry) in &accounts.0 {
+        let entries = accounts.entries.iter();
+        for (name, entry) in entries.filter(|(name, _)| !accounts.is_idle(name)) {
             if self.0.hash_of(name, entry).await.is_err() {
                 unread.push(name.clone());
             }
@@ -241,7 +186,7 @@ impl Passwords {
         accounts: &Accounts,
         name: &AccountName,
     ) -> Result<Option<Secret>, Error> {
-        match accounts.0.get(name) {
+        match accounts.entries.get(name) {
             Some(entry) => self.0.read(entry).await.map(Some),
             None => Ok(None),
         }
@@ -272,16 +217,26 @@ impl Inner {
             .filter(|checked| now.saturating_duration_since(checked.at) < REMEMBERED)
     }
 
-    /// Whether this is the entry's password; for no entry the same work with nobody's hash.
+    /// Whether this is the entry's password; for no entry, and for an idle one that cannot be read, the same work with nobody's hash.
     async fn compare(
         &self,
+        accounts: &Accounts,
         account: Option<&(AccountName, Arc<Entry>)>,
         password: &Secret,
     ) -> Result<bool, Error> {
-        let hash = match account {
-            Some((name, entry)) => self.hash_of(name, entry).await?,
-            None => Arc::clone(&self.nobody),
+        let known = match account {
+            Some((name, entry)) => match self.hash_of(name, entry).await {
+                Ok(hash) => Some(hash),
+                Err(error) if accounts.is_idle(name) => {
+                    tracing::debug!(account = %name, %error, "nothing is assigned to this account here, and its password cannot be read");
+                    None
+                }
+                Err(error) => return Err(error),
+            },
+            None => None,
         };
+        let is_known = known.is_some();
+        let hash = known.unwrap_or_else(|| Arc::clone(&self.nobody));
         let fits = password.expose().len() <= MAX_PASSWORD;
         let shown = if fits {
             password.clone()
@@ -289,7 +244,7 @@ impl Inner {
             Secret::from("")
         };
         let same = self.blocking(move || hash.is_of(&shown)).await?;
-        Ok(same && fits && account.is_some())
+        Ok(same && fits && is_known)
     }
 
     /// The hash of the password as it is now; made again when the password is another.

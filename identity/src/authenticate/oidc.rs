@@ -52,6 +52,9 @@ pub struct Declared {
     pub client_id: Option<String>,
     /// The algorithms taken, as JWA names them; none of them means RS256 and ES256.
     pub algorithms: Vec<String>,
+    /// Whether anything is assigned here to somebody whom it knows. Where nothing is, nobody misses it while its keys cannot be had, and
+    /// its tokens are simply not known; and of several issuers with one URL (clusters like to have the same) those with it go first.
+    pub assigned: bool,
 }
 
 /// The declared issuers. Made anew for each slice.
@@ -121,16 +124,16 @@ impl Issuers {
         self.0.is_empty()
     }
 
-    /// The issuer whose token this says it is. Of several entries for one issuer the one that the token's audience is of.
+    /// The issuer whose token this says it is. Of several entries for one issuer the one that the token's audience is of, of those the
+    /// first that something is assigned to here.
     fn of(&self, unverified: &Unverified) -> Option<&Arc<Known>> {
         let iss = unverified.issuer()?;
-        let mut same = self
-            .0
-            .values()
-            .filter(|known| known.declared.place.url == iss);
-        let first = same.clone().next();
-        same.find(|known| known.audience(unverified).is_ok())
-            .or(first)
+        let same = self.0.values();
+        same.filter(|known| known.declared.place.url == iss)
+            .min_by_key(|known| {
+                let other_audience = known.audience(unverified).is_err();
+                (other_audience, !known.declared.assigned)
+            })
     }
 }
 
@@ -160,6 +163,9 @@ impl Outsiders for Issuers {
             }
             Err(Failure::Away(away)) => {
                 tracing::debug!(%issuer, error = %away, "an issuer's token cannot be verified now");
+                if !known.declared.assigned {
+                    return Err(Refused::Token.into());
+                }
                 Err(Error::Unavailable {
                     what: "the keys of the token's issuer",
                     source: Box::new(away),

@@ -220,6 +220,29 @@ async fn a_removed_account_ends_its_tokens_at_once() {
 }
 
 /// T38: a password is changed because somebody has the old one, who may have a token as well.
+/// Nothing is assigned to it here any more, and its secret was taken away with that.
+#[tokio::test]
+async fn the_login_of_an_idle_account_waits_for_its_password() {
+    let suffix = Arc::new(std::sync::Mutex::new("one".to_owned()));
+    let (authenticate, _clock, _tasks) = authenticate(&suffix);
+    let assigned = accounts(&["ci"]);
+    let local = at("a:1", &assigned);
+    let password = Secret::from("ci-one");
+    let proven = authenticate.prove(local, "ci", &password, ORIGIN).await;
+    let refresh = authenticate.issue_refresh(local, &proven.unwrap()).await;
+    let refresh = refresh.unwrap().unwrap();
+    "x".repeat(5000).clone_into(&mut suffix.lock().unwrap());
+    let away = authenticate.refreshed(local, &refresh, ORIGIN).await;
+    assert!(matches!(away, Err(Error::Unavailable { .. })));
+    let idle = accounts(&["ci"]).assigned(|_| false);
+    let refused = authenticate.refreshed(at("a:1", &idle), &refresh, ORIGIN);
+    let refused = refused.await.unwrap_err();
+    assert!(matches!(refused, Error::Refused(Refused::RefreshToken)));
+    "one".clone_into(&mut suffix.lock().unwrap());
+    let idle = authenticate.refreshed(at("a:1", &idle), &refresh, ORIGIN);
+    assert!(idle.await.is_ok(), "it is kept");
+}
+
 #[tokio::test]
 async fn a_new_password_ends_the_access_tokens_of_the_old_one_and_the_same_one_does_not() {
     let suffix = Arc::new(std::sync::Mutex::new("one".to_owned()));

@@ -18,8 +18,12 @@ impl Shared {
     /// The issuers that a slice declares.
     pub(super) fn issuers(&self, topology: &Topology, own: &Node) -> Arc<Issuers> {
         let login_server = own.endpoint.login_server();
+        let assigned = own.assigned();
         let declared = topology.issuers.iter();
-        let declared = declared.map(|(name, issuer)| declare(name, issuer, &login_server));
+        let declared = declared.map(|(name, issuer)| Declared {
+            assigned: assigned.issuer(name),
+            ..declare(name, issuer, &login_server)
+        });
         let previous = self.issuers.load();
         let issuers = Arc::new(Issuers::new(declared, &self.around, Some(&previous)));
         self.issuers.store(Arc::clone(&issuers));
@@ -50,6 +54,7 @@ fn declare(name: &IssuerName, issuer: &Issuer, login_server: &str) -> Declared {
         audiences,
         client_id: issuer.client_id.clone(),
         algorithms: issuer.algorithms.clone(),
+        assigned: true,
     }
 }
 
@@ -93,6 +98,7 @@ issuers:
             audiences: vec!["dev.registry.contoso.example".to_owned()],
             client_id: None,
             algorithms: Vec::new(),
+            assigned: true,
         };
         assert_eq!(of("github"), plain);
         let corp = Declared {
@@ -101,6 +107,7 @@ issuers:
             audiences: vec!["a".to_owned(), "b".to_owned()],
             client_id: Some("regmesh-cli".to_owned()),
             algorithms: vec!["ES512".to_owned()],
+            assigned: true,
         };
         assert_eq!(of("corp"), corp);
         let cluster = Place {

@@ -1,5 +1,12 @@
 //! Right and wrong passwords, their changes, and guessing.
 
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Mutex,
+};
+
+use wire::secret_ref::SecretRef;
+
 use super::*;
 
 const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
@@ -77,6 +84,32 @@ async fn the_right_password_is_right_and_everything_else_is_wrong() {
     assert!(matches!(error, Error::Unavailable { .. }));
 }
 
+/// An account of the mesh that nothing is assigned to on this node.
+#[tokio::test]
+async fn an_idle_account_is_known_by_its_password_where_that_can_be_read_and_by_nothing_else() {
+    let mut rig = rig();
+    let idle = |_: &AccountName| false;
+    rig.accounts = Accounts::new(&declared(&["ci", "unset"]), None).assigned(idle);
+    assert!(rig.passwords.warm(&rig.accounts).await.is_empty());
+    let ci = rig.accounts.get("ci").unwrap().1;
+    assert!(ci.hash.lock().unwrap().is_none(), "nothing is read ahead");
+    assert_eq!(rig.check("ci", "right").await.unwrap().as_str(), "ci");
+    for (name, password) in [("ci", "wrong"), ("unset", "right"), ("unset", "")] {
+        let error = rig.check(name, password).await.unwrap_err();
+        let wrong = matches!(error, Error::Refused(Refused::Password));
+        assert!(wrong, "{name} {error}");
+    }
+    // With a role it is missed.
+    let assigned = |name: &AccountName| name.as_str() == "unset";
+    rig.accounts =
+        Accounts::new(&declared(&["ci", "unset"]), Some(&rig.accounts)).assigned(assigned);
+    let unread = rig.passwords.warm(&rig.accounts).await;
+    assert_eq!(unread, ["unset".parse().unwrap()]);
+    rig.clock.advance(REMEMBERED);
+    let error = rig.check("unset", "right").await.unwrap_err();
+    assert!(matches!(error, Error::Unavailable { .. }));
+}
+
 #[tokio::test]
 async fn a_changed_password_counts_within_a_minute() {
     let rig = rig();
@@ -97,7 +130,7 @@ async fn a_removed_account_is_refused_at_once_and_another_reference_is_asked_ane
     rig.check("ci", "right").await.unwrap();
     let kept = Accounts::new(&declared(&["ci"]), Some(&rig.accounts));
     assert_eq!(
-        kept.0.values().next().unwrap().id,
+        kept.entries.values().next().unwrap().id,
         rig.accounts.get("ci").unwrap().1.id
     );
     rig.accounts = Accounts::new(&declared(&["other"]), Some(&rig.accounts));

@@ -27,6 +27,7 @@ fn declared(name: &str, url: &str) -> Declared {
         audiences: vec![NODE.to_owned()],
         client_id: None,
         algorithms: Vec::new(),
+        assigned: true,
     }
 }
 
@@ -198,6 +199,42 @@ async fn of_two_entries_for_one_issuer_the_one_counts_whose_audience_the_token_h
     assert!(issuers.declares(&"first".parse().unwrap(), GITHUB));
     assert!(!issuers.declares(&"first".parse().unwrap(), "https://other.example"));
     assert!(!issuers.declares(&"third".parse().unwrap(), GITHUB));
+}
+
+/// Clusters like to have the same URL, and every node knows the issuers of all of them.
+#[tokio::test]
+async fn of_issuers_with_one_url_the_one_counts_that_something_is_assigned_to() {
+    let (theirs, ours) = (Signer::new("ES256", "a"), Signer::new("ES256", "b"));
+    let keys = |signer| Arc::new(Memory::publishing(key_set(&[signer]))) as Arc<dyn KeySource>;
+    let of = |name, assigned| Declared {
+        assigned,
+        ..declared(name, CLUSTER)
+    };
+    let issuers = Issuers::with([
+        (of("another-cluster", false), keys(&theirs)),
+        (of("cluster", true), keys(&ours)),
+    ]);
+    let claims = with(&json!({"iss": CLUSTER}));
+    let verified = accepted(&issuers, &ours.token(&claims)).await;
+    assert!(
+        verified
+            .principal
+            .to_string()
+            .starts_with("issuer:cluster:")
+    );
+    assert!(refused(&issuers, &theirs.token(&claims)).await);
+}
+
+/// Nobody misses its keys: whoever shows its tokens is merely not known, as long as they cannot be had.
+#[tokio::test]
+async fn an_issuer_that_nothing_is_assigned_to_is_not_waited_for() {
+    let key = Signer::new("ES256", "a");
+    let (issuers, source) = github(&[&key], |declared| declared.assigned = false);
+    source.set_away(true);
+    let token = key.token(&claims());
+    assert!(refused(&issuers, &token).await);
+    source.set_away(false);
+    accepted(&issuers, &token).await;
 }
 
 #[tokio::test]

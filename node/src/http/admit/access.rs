@@ -71,6 +71,8 @@ impl Access {
         previous: Option<&Self>,
     ) -> Self {
         let peers = node.peer_endpoint.as_ref().unwrap_or(&node.endpoint);
+        let assigned = node.assigned();
+        let accounts = Accounts::new(accounts, previous.map(|previous| &previous.accounts));
         let names = [&node.endpoint, peers].map(|at| [at.login_server(), at.to_string()]);
         Self {
             realm: format!("{}/oauth2/token", node.endpoint),
@@ -80,7 +82,7 @@ impl Access {
             assignments: Assignments::new(&node.access),
             authenticate: authenticate.clone(),
             network: policy(&node.network),
-            accounts: Accounts::new(accounts, previous.map(|previous| &previous.accounts)),
+            accounts: accounts.assigned(|name| assigned.account(name)),
             trust: None,
             outsiders: Arc::new(Nobody),
             ending: None,
@@ -133,7 +135,7 @@ impl Access {
         contact.away_for().filter(|away| away > most)
     }
 
-    /// Reads and hashes the accounts' passwords beforehand; says so where one cannot be read.
+    /// Reads and hashes beforehand the passwords of accounts that something is assigned to; says so where one cannot be read.
     pub async fn warm(&self) {
         for account in self.authenticate.warm(&self.accounts).await {
             tracing::warn!(%account, "the account's password cannot be read; tried again when it is needed");

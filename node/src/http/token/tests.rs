@@ -1,10 +1,13 @@
 //! The token endpoint as clients use it: the rows of `reference/protocols.md` 1.4 and 1.6.
 
+use std::sync::Arc;
+
 use axum::body::to_bytes;
 use http::{HeaderMap, Method, Request};
 use identity::authenticate::refresh::LIFE;
 
 use serde_json::json;
+use topology::model::Network;
 use url::form_urlencoded;
 
 use super::{
@@ -196,6 +199,34 @@ async fn a_login_gets_a_refresh_token_only_if_asked_and_it_works_until_it_is_ove
         (401, &json!("UNAUTHORIZED"))
     );
     assert_eq!(over.body["error"], "invalid_grant");
+}
+
+/// His last role is taken away, and given back.
+#[tokio::test]
+async fn a_login_is_suspended_while_there_is_no_role_and_right_credentials_are_never_guesses() {
+    let mut rig = rig(true);
+    let login = get(&rig, "?offline_token=true", reader()).await;
+    let token = login.body["refresh_token"].as_str().unwrap().to_owned();
+    let fields = [
+        ("grant_type", "refresh_token"),
+        ("refresh_token", &token),
+        ("scope", "repository:team/a:pull"),
+        ("access_type", "offline"),
+    ];
+    let kept = rig.sessions.count();
+    rig.access = Arc::new(access(&rig.authenticate, &[], Network::default()));
+    let query = "?scope=repository:team/a:pull&offline_token=true";
+    for _ in 0..60 {
+        for answer in [post(&rig, &fields).await, get(&rig, query, reader()).await] {
+            assert_eq!(scope(&answer), "");
+            assert!(answer.body.get("refresh_token").is_none());
+        }
+    }
+    assert_eq!(rig.sessions.count(), kept, "no session for who may nothing");
+    let wrong = get(&rig, query, basic("reader", "wrong")).await;
+    assert_eq!(wrong.status, 401);
+    rig.access = Arc::new(access(&rig.authenticate, &roles(true), Network::default()));
+    assert_eq!(scope(&post(&rig, &fields).await), "repository:team/a:pull");
 }
 
 #[tokio::test]

@@ -57,6 +57,7 @@ fn corp() -> Corp {
         audiences: vec!["prod.example:5443".to_owned()],
         client_id: None,
         algorithms: Vec::new(),
+        assigned: true,
     };
     let to = Assignee::Claims {
         issuer: "corp".parse().unwrap(),
