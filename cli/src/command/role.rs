@@ -51,14 +51,15 @@ pub struct Place {
 pub struct Assign {
     /// The role, such as repository-reader
     pub role: String,
-    /// Who: anonymous, authenticated, account:NAME, identity:NAME or node:NAME
+    /// Who: anonymous, authenticated, account:NAME, identity:NAME, node:NAME, or issuer and claims as `list --effective` prints them
     #[arg(
         long,
         value_name = "WHO",
+        value_parser = whom,
         required_unless_present = "issuer",
         conflicts_with = "issuer"
     )]
-    pub to: Option<String>,
+    pub to: Option<Value>,
     /// Who: whoever shows a token of this declared issuer, with all of the claims
     #[arg(long, requires = "claim")]
     pub issuer: Option<String>,
@@ -185,6 +186,16 @@ fn spec(assign: Assign) -> Value {
     Value::Object(spec)
 }
 
+/// A principal as a topology writes it: a word, or issuer and claims, here as JSON. What is in it is the control plane's to judge.
+fn whom(text: &str) -> Result<Value, String> {
+    if !text.trim_start().starts_with('{') {
+        return Ok(json!(text));
+    }
+    serde_json::from_str(text).map_err(|error| {
+        format!("this is no JSON such as {{\"issuer\":\"github\",\"claims\":{{\"sub\":\"repo:a/*\"}}}}: {error}")
+    })
+}
+
 fn claim(text: &str) -> Result<(String, String), String> {
     let (name, glob) = text.split_once('=').ok_or("a claim is written NAME=GLOB")?;
     Ok((name.to_owned(), glob.to_owned()))
@@ -192,6 +203,7 @@ fn claim(text: &str) -> Result<(String, String), String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
     use wire::{api::effective::Through, assignment::Role, pattern::Pattern};
 
     use super::*;
@@ -211,6 +223,32 @@ mod tests {
         ] {
             assert!(place(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn whoever_the_list_names_can_be_assigned_to() {
+        let who = r#"{"issuer":"github","claims":{"repository":"team/app","ref":"refs/heads/*"}}"#;
+        assert_eq!(
+            whom(who),
+            Ok(
+                json!({"issuer": "github", "claims": {"repository": "team/app", "ref": "refs/heads/*"}})
+            )
+        );
+        assert_eq!(whom("account:ci"), Ok(json!("account:ci")));
+        assert!(whom("{issuer").is_err());
+        let called = [
+            "regmesh",
+            "role",
+            "assign",
+            "repository-reader",
+            "--to",
+            who,
+        ];
+        let args = crate::args::Args::try_parse_from(called).unwrap();
+        let crate::args::Command::Role(super::Role::Assign(assign)) = args.command else {
+            panic!("{args:?}")
+        };
+        assert_eq!(spec(assign)["to"]["issuer"], "github");
     }
 
     #[test]
