@@ -6,12 +6,15 @@ use anyhow::Context;
 use clap::{Args as Flags, Parser, Subcommand, ValueEnum};
 use identity::certificate::Pin;
 
-use crate::command::{
-    apply::Apply, audit::Audit, cache::Cache, credential_provider::CredentialProvider,
-    credential_set::CredentialSet, doctor::Doctor, event::Event, explain::Explain,
-    identity::Identity, import::Import, keys::Keys, login::SignIn, manifest::Manifest,
-    nodes::Nodes, pull::Pull, recall::Recall, repository::Repository, role::Role, status::Status,
-    wait::Wait, webhook::Webhook,
+use crate::{
+    command::{
+        apply::Apply, audit::Audit, cache::Cache, credential_provider::CredentialProvider,
+        credential_set::CredentialSet, doctor::Doctor, event::Event, explain::Explain,
+        identity::Identity, import::Import, keys::Keys, login::SignIn, manifest::Manifest,
+        nodes::Nodes, pull::Pull, recall::Recall, repository::Repository, role::Role,
+        status::Status, wait::Wait, webhook::Webhook,
+    },
+    fault::Code,
 };
 
 /// A self-hosted mesh of OCI registries that fill themselves from upstreams.
@@ -82,7 +85,9 @@ impl Global {
     /// When the file cannot be read.
     pub fn ca_pem(&self) -> anyhow::Result<Option<Vec<u8>>> {
         let read = |path: &PathBuf| {
-            std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+            std::fs::read(path).with_context(|| {
+                Code::FileUnreadable.says(format!("cannot read {}", path.display()))
+            })
         };
         self.ca.as_ref().map(read).transpose()
     }

@@ -11,7 +11,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use url::Url;
 use wire::{api::problem::Problem, generation::Generation};
 
-use crate::{args::Global, login, output};
+use crate::{args::Global, fault::Code, login, output};
 
 /// The API of one control plane.
 pub struct Client {
@@ -149,7 +149,7 @@ impl Client {
         Ok(String::from_utf8(body.to_vec())?)
     }
 
-    /// Server-sent events, each as its JSON.
+    /// Server-sent events after `last`, each as its JSON.
     ///
     /// # Errors
     /// When it cannot be asked, or refuses; and in the stream, when it breaks.
@@ -157,13 +157,18 @@ impl Client {
         &self,
         path: &str,
         query: Query<'_>,
+        last: u64,
     ) -> anyhow::Result<impl Stream<Item = anyhow::Result<T>> + use<T>> {
         let request = self.request(Method::GET, path, query)?;
         let request = request.header(http::header::ACCEPT, "text/event-stream");
-        let response = request.send().await.with_context(|| self.unreachable())?;
+        let request = request.header("last-event-id", last.to_string());
+        let response = request
+            .send()
+            .await
+            .with_context(|| Code::ControlUnreachable.says(self.unreachable()))?;
         if response.status() != StatusCode::OK {
             let (status, body) = (response.status(), response.bytes().await?);
-            return Err(refusal(status, &body));
+            return Err(refusal(&self.base, status, &body));
         }
         let lines = Lines {
             pending: Vec::new(),
@@ -177,9 +182,8 @@ impl Client {
                         .iter()
                         .map(|data| read_slice(data))
                         .collect(),
-                    Err(error) => vec![Err(
-                        anyhow::Error::new(error).context("the stream of events broke")
-                    )],
+                    Err(error) => vec![Err(anyhow::Error::new(error)
+                        .context(Code::StreamEnded.says("the stream of events broke")))],
                 };
                 std::future::ready(Some(futures_util::stream::iter(read)))
             })
@@ -250,14 +254,20 @@ impl Client {
         &self,
         request: reqwest::RequestBuilder,
     ) -> anyhow::Result<(StatusCode, Bytes)> {
-        let response = request.send().await.with_context(|| self.unreachable())?;
+        let response = request
+            .send()
+            .await
+            .with_context(|| Code::ControlUnreachable.says(self.unreachable()))?;
         let status = response.status();
-        let body = response.bytes().await.with_context(|| self.unreachable())?;
+        let body = response
+            .bytes()
+            .await
+            .with_context(|| Code::ControlUnreachable.says(self.unreachable()))?;
         if status.is_success() {
             return Ok((status, body));
         }
-        let error = refusal(status, &body);
-        Err(if status == StatusCode::UNAUTHORIZED {
+        let error = refusal(&self.base, status, &body);
+        Err(if is(&error, 401) {
             error.context(self.stranger())
         } else {
             error
@@ -307,15 +317,24 @@ fn read<T: DeserializeOwned>(body: Bytes) -> anyhow::Result<T> {
 }
 
 fn read_slice<T: DeserializeOwned>(body: &[u8]) -> anyhow::Result<T> {
-    serde_json::from_slice(body)
-        .context("the control plane's answer is not what this release of regmesh understands")
+    serde_json::from_slice(body).map_err(|error| {
+        let told = if error.is_data() {
+            Code::UnknownAnswer.says("the control plane's answer is not what this release of regmesh understands; use the release that it is of")
+        } else {
+            Code::NotAControlPlane.says("the answer is no JSON, so not of a control plane of regmesh; say where one is with --control or REGMESH_CONTROL")
+        };
+        anyhow::Error::new(error).context(told)
+    })
 }
 
-fn refusal(status: StatusCode, body: &[u8]) -> anyhow::Error {
+fn refusal(base: &Url, status: StatusCode, body: &[u8]) -> anyhow::Error {
     match serde_json::from_slice::<Problem>(body) {
         Ok(problem) => anyhow::Error::new(problem),
         Err(_) => {
-            anyhow::anyhow!("the answer was {status}, and not from a control plane of regmesh")
+            let text = format!(
+                "what answers with {status} at {base} is no control plane of regmesh; say where one is with --control or REGMESH_CONTROL"
+            );
+            Code::NotAControlPlane.error(text)
         }
     }
 }
@@ -359,7 +378,25 @@ mod tests {
     #[test]
     fn a_problem_is_known_by_its_status() {
         let body = br#"{"type":"about:blank","status":404,"title":"Not Found","detail":"no rule 'x'","code":"not-found"}"#;
-        let error = refusal(StatusCode::NOT_FOUND, body).context("more");
+        let base: Url = "http://127.0.0.1:7080".parse().unwrap();
+        let error = refusal(&base, StatusCode::NOT_FOUND, body).context("more");
         assert!(is(&error, 404) && !is(&error, 409));
+    }
+
+    #[test]
+    fn what_is_no_control_plane_is_told_apart_from_a_newer_one() {
+        let base: Url = "http://127.0.0.1:7080".parse().unwrap();
+        let other = refusal(&base, StatusCode::UNAUTHORIZED, b"<html>");
+        assert!(!is(&other, 401));
+        for (error, code) in [
+            (other, "not-a-control-plane"),
+            (
+                read_slice::<u8>(b"<html>").unwrap_err(),
+                "not-a-control-plane",
+            ),
+            (read_slice::<u8>(b"{}").unwrap_err(), "unknown-answer"),
+        ] {
+            assert_eq!(crate::fault::code(&error), code);
+        }
     }
 }

@@ -13,6 +13,7 @@ use tokio::signal::unix::{self, SignalKind, signal};
 use crate::{
     args,
     exit::{Exit, Wrong},
+    fault::Code,
     output,
 };
 
@@ -59,7 +60,7 @@ pub fn serve(command: impl Future<Output = anyhow::Result<Exit>>) -> anyhow::Res
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .context("cannot start the runtime")?;
+        .context(Code::CannotStart.says("cannot start the runtime"))?;
     let exit = runtime.block_on(command);
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     exit
@@ -73,7 +74,7 @@ pub fn talk(command: impl Future<Output = anyhow::Result<Exit>>) -> anyhow::Resu
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .context("cannot start the runtime")?;
+        .context(Code::CannotStart.says("cannot start the runtime"))?;
     runtime.block_on(command)
 }
 
@@ -121,7 +122,10 @@ pub fn agree(yes: bool, what: &str) -> anyhow::Result<()> {
         return Err(Wrong(format!("this would {what}; say --yes to do it")).into());
     }
     let asked = dialoguer::Confirm::new().with_prompt(format!("This will {what}. Go on?"));
-    anyhow::ensure!(asked.default(false).interact()?, "nothing was done");
+    anyhow::ensure!(
+        asked.default(false).interact()?,
+        Code::NotAgreed.says("nothing was done")
+    );
     Ok(())
 }
 
@@ -146,8 +150,7 @@ pub fn read_files(paths: &[PathBuf]) -> anyhow::Result<Vec<(String, String)>> {
     }
     anyhow::ensure!(
         !files.is_empty(),
-        "there is no topology file in {}",
-        display(paths)
+        Code::FileUnreadable.says(format!("there is no topology file in {}", display(paths)))
     );
     Ok(files)
 }
@@ -161,13 +164,14 @@ fn read_file(path: &Path) -> anyhow::Result<(String, String)> {
     };
     Ok((
         name.clone(),
-        text.with_context(|| format!("cannot read {name}"))?,
+        text.with_context(|| Code::FileUnreadable.says(format!("cannot read {name}")))?,
     ))
 }
 
 fn yaml_files(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let entries = std::fs::read_dir(directory)
-        .with_context(|| format!("cannot read {}", directory.display()))?;
+    let entries = std::fs::read_dir(directory).with_context(|| {
+        Code::FileUnreadable.says(format!("cannot read {}", directory.display()))
+    })?;
     let mut files: Vec<PathBuf> = entries
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| path.extension().is_some_and(|e| e == "yaml" || e == "yml"))
@@ -195,7 +199,7 @@ pub fn log(global: &args::Global) -> anyhow::Result<telemetry::Guard> {
         otlp_endpoint: otlp_endpoint(),
         ..telemetry::Config::default()
     };
-    telemetry::init(config).context("cannot start logging")
+    telemetry::init(config).context(Code::CannotStart.says("cannot start logging"))
 }
 
 /// What people say to a serving command while it runs.

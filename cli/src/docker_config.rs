@@ -20,7 +20,7 @@ use runtime::{clock::Clock, secret::Secret};
 use serde_json::{Map, Value, json};
 use tokio::{io::AsyncWriteExt, process::Command};
 
-use crate::registry::TOKEN_USER;
+use crate::{fault::Code, registry::TOKEN_USER};
 
 /// What a helper is told for a user name when it keeps a token.
 const HELPERS_USER: &str = "<token>";
@@ -56,7 +56,9 @@ impl DockerConfig {
             .filter(|folder| !folder.is_empty())
             .map(PathBuf::from)
             .or_else(|| std::env::home_dir().map(|home| home.join(".docker")))
-            .context("there is no home directory for docker's configuration; set DOCKER_CONFIG")?;
+            .context(Code::NoHome.says(
+                "there is no home directory for docker's configuration; set DOCKER_CONFIG",
+            ))?;
         Ok(folder.join("config.json"))
     }
 
@@ -71,12 +73,17 @@ impl DockerConfig {
             Ok(text) => Some(text),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             Err(error) => {
-                return Err(error).with_context(|| format!("cannot read {}", path.display()));
+                return Err(error).with_context(|| {
+                    Code::FileUnreadable.says(format!("cannot read {}", path.display()))
+                });
             }
         };
         let content = match text.as_deref().filter(|text| !text.trim_ascii().is_empty()) {
             Some(text) => serde_json::from_slice(text).with_context(|| {
-                format!("{} is no JSON object; nothing was changed", path.display())
+                Code::InvalidFile.says(format!(
+                    "{} is no JSON object; nothing was changed",
+                    path.display()
+                ))
             })?,
             None => Map::new(),
         };
@@ -110,9 +117,11 @@ impl DockerConfig {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         anyhow::ensure!(
             name.chars().all(plain),
-            "{} names a credential helper '{}', which is no name of a program",
-            self.path.display(),
-            wire::oci_error::clean(name)
+            Code::InvalidFile.says(format!(
+                "{} names a credential helper '{}', which is no name of a program",
+                self.path.display(),
+                wire::oci_error::clean(name)
+            ))
         );
         Ok(match name {
             "" => Keeper::File,
@@ -140,10 +149,10 @@ impl DockerConfig {
         };
         let auths = self.content.entry("auths").or_insert_with(|| json!({}));
         let auths = auths.as_object_mut().with_context(|| {
-            format!(
+            Code::InvalidFile.says(format!(
                 "`auths` in {} is no object; nothing was changed",
                 self.path.display()
-            )
+            ))
         })?;
         auths.insert(server.to_owned(), entry);
         self.write()?;
@@ -154,16 +163,21 @@ impl DockerConfig {
     }
 
     fn write(&mut self) -> anyhow::Result<()> {
-        let told = || format!("cannot write {}", self.path.display());
-        let folder = self.path.parent().context("a file has a folder")?;
+        let told = || Code::FileUnwritable.says(format!("cannot write {}", self.path.display()));
+        let folder = self
+            .path
+            .parent()
+            .context(Code::FileUnwritable.says("a file has a folder"))?;
         fs::create_dir_all(folder).with_context(told)?;
         // The first state is what somebody may want back, not that after the first of several logins.
         if self.was_there && !self.backed_up {
             let mut backup = self.path.clone().into_os_string();
             backup.push(".regmesh-backup");
             let old = fs::read(&self.path).with_context(told)?;
-            replace(Path::new(&backup), &old)
-                .with_context(|| format!("cannot keep a backup of {}", self.path.display()))?;
+            replace(Path::new(&backup), &old).with_context(|| {
+                Code::FileUnwritable
+                    .says(format!("cannot keep a backup of {}", self.path.display()))
+            })?;
         }
         self.backed_up = true;
         let mut text = serde_json::to_vec_pretty(&self.content)?;
@@ -205,10 +219,13 @@ async fn store(name: &str, server: &str, token: &Secret<String>) -> anyhow::Resu
         .stderr(Stdio::inherit())
         .kill_on_drop(true)
         .spawn()
-        .with_context(|| format!("cannot run {}", told()))?;
+        .with_context(|| Code::CredentialHelper.says(format!("cannot run {}", told())))?;
     let said = json!({"ServerURL": server, "Username": HELPERS_USER, "Secret": token.expose()});
     let input = Secret::new(said.to_string());
-    let mut stdin = child.stdin.take().context("a pipe was asked for")?;
+    let mut stdin = child
+        .stdin
+        .take()
+        .context(Code::CredentialHelper.says("a pipe was asked for"))?;
     let whole = async {
         // Whether it reads everything is its affair; its status tells.
         let _ = stdin.write_all(input.expose().as_bytes()).await;
@@ -216,12 +233,15 @@ async fn store(name: &str, server: &str, token: &Secret<String>) -> anyhow::Resu
         child.wait_with_output().await
     };
     let ended = Clock::system().timeout(PATIENCE, whole).await;
-    let output = ended.with_context(|| format!("{} does not end", told()))??;
+    let output = ended
+        .with_context(|| Code::CredentialHelper.says(format!("{} does not end", told())))??;
     anyhow::ensure!(
         output.status.success(),
-        "{} did not keep the token: {}",
-        told(),
-        wire::oci_error::clean(&String::from_utf8_lossy(&output.stdout))
+        Code::CredentialHelper.says(format!(
+            "{} did not keep the token: {}",
+            told(),
+            wire::oci_error::clean(&String::from_utf8_lossy(&output.stdout))
+        ))
     );
     Ok(())
 }

@@ -12,6 +12,7 @@ pub mod client;
 pub mod command;
 pub mod docker_config;
 pub mod exit;
+pub mod fault;
 pub mod login;
 pub mod mesh;
 pub mod output;
@@ -57,16 +58,20 @@ fn run(args: Args) -> anyhow::Result<Exit> {
         Command::Logout => command::login::forget(global),
         Command::Token => command::login::print(global),
         Command::Keys(keys) => command::talk(command::keys::run(keys, global)),
-        Command::Up(up) => command::serve(command::up::run(up, global.clone())),
+        Command::Up(up) => started(command::serve(command::up::run(up, global.clone()))),
         Command::Control(control) => match control.action {
             Some(action) => command::talk(command::control::act(action, global)),
-            None => command::serve(command::control::run(control, global.clone())),
+            None => started(command::serve(command::control::run(
+                control,
+                global.clone(),
+            ))),
         },
         Command::Node(node) => match node.action {
             Some(action) => command::talk(command::nodes::run(action, global)),
-            None => command::serve(command::node::run(node, global.clone())),
+            None => started(command::serve(command::node::run(node, global.clone()))),
         },
-        Command::Demo(demo) => command::serve(command::demo::run(demo, global.clone())),
+        Command::Demo(demo) => command::serve(command::demo::run(demo, global.clone()))
+            .map_err(|error| fault::Code::DemoFailed.unless_known(error)),
         Command::Plan(plan) => command::talk(command::plan::run(&plan, global)),
         Command::ClientConfig(config) => {
             command::talk(command::client_config::run(&config, global))
@@ -97,9 +102,18 @@ fn run(args: Args) -> anyhow::Result<Exit> {
     }
 }
 
-/// `--help` and `--version` are answers; anything else is a wrong call.
+/// What a server says that cannot start, or not go on.
+fn started(ended: anyhow::Result<Exit>) -> anyhow::Result<Exit> {
+    ended.map_err(|error| fault::Code::CannotStart.unless_known(error))
+}
+
+/// `--help` and `--version` are answers; anything else is a wrong call, told like every other error.
 fn usage(error: &clap::Error) -> ExitCode {
-    let _ = error.print();
+    let text = error.render().to_string();
+    match text.strip_prefix("error: ") {
+        Some(text) => output::wrong(fault::Code::Usage, text.trim_end()),
+        None => drop(error.print()),
+    }
     if error.use_stderr() {
         Exit::Usage.into()
     } else {

@@ -15,7 +15,7 @@ use runtime::secret::Secret;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use crate::args::Global;
+use crate::{args::Global, fault::Code};
 
 /// Where the control plane is unless somebody says otherwise.
 pub const DEFAULT: &str = "http://127.0.0.1:7080";
@@ -58,11 +58,15 @@ pub fn address(global: &Global) -> anyhow::Result<Url> {
             .unwrap_or_else(|_| DEFAULT.to_owned()),
     };
     let url: Url = text.parse().with_context(|| {
-        format!("the control plane's address '{text}' is no URL; write it like {DEFAULT}")
+        Code::InvalidAddress.says(format!(
+            "the control plane's address '{text}' is no URL; write it like {DEFAULT}"
+        ))
     })?;
     anyhow::ensure!(
         matches!(url.scheme(), "http" | "https") && url.host().is_some(),
-        "the control plane's address '{text}' is not http or https; write it like {DEFAULT}"
+        Code::InvalidAddress.says(format!(
+            "the control plane's address '{text}' is not http or https; write it like {DEFAULT}"
+        ))
     );
     Ok(url)
 }
@@ -119,9 +123,13 @@ fn is_elsewhere(address: &Url) -> bool {
 /// # Errors
 /// When it cannot be read, or holds none.
 pub fn read(path: &Path) -> anyhow::Result<Secret<String>> {
-    let text = fs::read_to_string(path)
-        .with_context(|| format!("cannot read the token in {}", path.display()))?;
-    anyhow::ensure!(!text.trim().is_empty(), "{} holds no token", path.display());
+    let text = fs::read_to_string(path).with_context(|| {
+        Code::FileUnreadable.says(format!("cannot read the token in {}", path.display()))
+    })?;
+    anyhow::ensure!(
+        !text.trim().is_empty(),
+        Code::InvalidFile.says(format!("{} holds no token", path.display()))
+    );
     Ok(Secret::new(text.trim().to_owned()))
 }
 
@@ -135,17 +143,17 @@ pub fn keep(address: &Url, login: Login) -> anyhow::Result<PathBuf> {
     store(&kept)
 }
 
-/// Forgets the login of `address`; whether there was one.
+/// Forgets the login of `address`, and says what it was.
 ///
 /// # Errors
 /// When the file cannot be read or written.
-pub fn forget(address: &Url) -> anyhow::Result<bool> {
+pub fn forget(address: &Url) -> anyhow::Result<Option<Login>> {
     let mut kept = load()?;
-    let there = kept.0.remove(&key(address)).is_some();
-    if there {
+    let forgotten = kept.0.remove(&key(address));
+    if forgotten.is_some() {
         store(&kept)?;
     }
-    Ok(there)
+    Ok(forgotten)
 }
 
 fn key(address: &Url) -> String {
@@ -157,24 +165,34 @@ fn path() -> anyhow::Result<PathBuf> {
         .filter(|dir| !dir.is_empty())
         .map(PathBuf::from)
         .or_else(|| std::env::home_dir().map(|home| home.join(".config")))
-        .context("there is no home directory to keep a login in; use --token-file")?;
+        .context(
+            Code::NoHome.says("there is no home directory to keep a login in; use --token-file"),
+        )?;
     Ok(base.join("regmesh").join("login.json"))
 }
 
 fn load() -> anyhow::Result<Kept> {
     let path = path()?;
     match fs::read(&path) {
-        Ok(bytes) => serde_json::from_slice(&bytes)
-            .with_context(|| format!("{} is damaged; remove it and sign in again", path.display())),
+        Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| {
+            Code::InvalidFile.says(format!(
+                "{} is damaged; remove it and sign in again",
+                path.display()
+            ))
+        }),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Kept::default()),
-        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+        Err(error) => Err(error)
+            .with_context(|| Code::FileUnreadable.says(format!("cannot read {}", path.display()))),
     }
 }
 
 fn store(kept: &Kept) -> anyhow::Result<PathBuf> {
     let path = path()?;
-    let dir = path.parent().context("a file has a folder")?;
-    fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    let dir = path
+        .parent()
+        .context(Code::FileUnwritable.says("a file has a folder"))?;
+    fs::create_dir_all(dir)
+        .with_context(|| Code::FileUnwritable.says(format!("cannot make {}", dir.display())))?;
     let beside = path.with_extension("new");
     // Made anew, so that nobody else's permissions stay on it.
     let _ = fs::remove_file(&beside);
@@ -185,7 +203,8 @@ fn store(kept: &Kept) -> anyhow::Result<PathBuf> {
         .open(&beside)
         .and_then(|mut file| file.write_all(&serde_json::to_vec_pretty(kept)?))
         .and_then(|()| fs::rename(&beside, &path));
-    written.with_context(|| format!("cannot write {}", path.display()))?;
+    written
+        .with_context(|| Code::FileUnwritable.says(format!("cannot write {}", path.display())))?;
     Ok(path)
 }
 

@@ -16,6 +16,8 @@ use wire::{
     name::NodeName,
 };
 
+use crate::fault::Code;
+
 /// How a mesh in one process is made.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -135,7 +137,7 @@ impl Mesh {
         let started = config.start(Arc::new(Real), self.clock.clone(), &self.tasks);
         started
             .await
-            .with_context(|| format!("node {name} cannot start"))
+            .with_context(|| Code::CannotStart.says(format!("node {name} cannot start")))
     }
 
     /// Waits until a node serves; a slice that it cannot start on is the reason why it does not.
@@ -153,9 +155,9 @@ impl Mesh {
         };
         tokio::select! {
             _ = agent.until_running() => Ok(()),
-            why = refused => anyhow::bail!("node {name} cannot start: {why}"),
-            end = agent.ended() => anyhow::bail!("node {name} cannot start: {end:?}"),
-            () = self.clock.sleep(START) => anyhow::bail!("node {name} does not come up within {START:?}"),
+            why = refused => anyhow::bail!(Code::CannotStart.says(format!("node {name} cannot start: {why}"))),
+            end = agent.ended() => anyhow::bail!(Code::CannotStart.says(format!("node {name} cannot start: {end:?}"))),
+            () = self.clock.sleep(START) => anyhow::bail!(Code::CannotStart.says(format!("node {name} does not come up within {START:?}"))),
         }
     }
 
@@ -278,7 +280,8 @@ async fn start_control(
             taken = all.find(|(tried, named)| tried == address && !named && tried.port() != 0);
         }
         let Some((address, _)) = taken else {
-            return Err(anyhow::Error::new(error).context("the control plane cannot start"));
+            return Err(anyhow::Error::new(error)
+                .context(Code::CannotStart.says("the control plane cannot start")));
         };
         address.set_port(0);
     }

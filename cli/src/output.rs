@@ -1,10 +1,19 @@
 //! Data on stdout, words on stderr; the only place that prints.
 
-use std::io::{self, IsTerminal, Write};
+use std::{
+    fmt::Display,
+    io::{self, IsTerminal, Write},
+    os::fd::{AsFd, OwnedFd},
+};
 
 use serde::Serialize;
+use tokio::io::{Interest, unix::AsyncFd};
 
-use crate::args::{Format, Global};
+use crate::{
+    args::{Format, Global},
+    exit::Exit,
+    fault,
+};
 
 /// Prints a line of data.
 pub fn data(text: &str) {
@@ -49,21 +58,48 @@ pub fn complain(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
-/// Prints an error with its causes.
+/// Prints an error: its code, what was done, and the causes.
 pub fn failure(error: &anyhow::Error) {
-    let _ = writeln!(io::stderr().lock(), "regmesh: {}", told(error));
+    wrong(fault::code(error), &fault::told(error));
 }
 
-/// The error and its causes, each said once: some errors name their cause in their own text.
-fn told(error: &anyhow::Error) -> String {
-    let mut text = error.to_string();
-    for cause in error.chain().skip(1).map(ToString::to_string) {
-        if !text.ends_with(&cause) {
-            text.push_str(": ");
-            text.push_str(&cause);
-        }
+/// Prints what went wrong by its code.
+pub fn wrong(code: impl Display, text: &str) {
+    complain(&format!("regmesh: {code}: {text}"));
+}
+
+/// Ends when nobody reads what is printed any more: the other end of a pipe is closed. Never ends where nobody can.
+pub async fn closed() {
+    match io::stdout().as_fd().try_clone_to_owned() {
+        Ok(out) => closed_at(out).await,
+        Err(_) => std::future::pending().await,
     }
-    text
+}
+
+#[expect(
+    deprecated,
+    reason = "its successor is unsafe for descriptors that somebody else may close; this one is owned"
+)]
+async fn closed_at(out: OwnedFd) {
+    if let Ok(out) = AsyncFd::with_interest(out, Interest::ERROR)
+        && out.ready(Interest::ERROR).await.is_ok()
+    {
+        return;
+    }
+    // A file has no reader who could go.
+    std::future::pending().await
+}
+
+/// Carries out a command that goes on until somebody ends it: by Ctrl-C, or by closing the pipe that it prints to.
+///
+/// # Errors
+/// What the command says.
+pub async fn watching(command: impl Future<Output = anyhow::Result<Exit>>) -> anyhow::Result<Exit> {
+    tokio::select! {
+        biased;
+        () = closed() => Ok(Exit::Ok),
+        exit = command => exit,
+    }
 }
 
 /// Whether colours and bars make sense on stderr.
@@ -74,7 +110,14 @@ pub fn is_lively(global: &Global) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use anyhow::Context;
+    use std::{
+        io::{Write, pipe},
+        time::Duration,
+    };
+
+    use runtime::clock::Clock;
+
+    use super::closed_at;
 
     #[test]
     fn one_is_no_plural() {
@@ -82,12 +125,22 @@ mod tests {
         assert_eq!(counts, ["0 problems", "1 problem", "2 problems"]);
     }
 
-    #[test]
-    fn a_cause_is_said_once() {
-        let error: anyhow::Result<()> = Err(anyhow::anyhow!("no such file"));
-        let error = error.context("the store failed: no such file");
-        let error = error.context("node hub cannot start").unwrap_err();
-        let expected = "node hub cannot start: the store failed: no such file";
-        assert_eq!(super::told(&error), expected);
+    #[tokio::test]
+    async fn a_closed_pipe_is_noticed_while_nothing_is_printed() {
+        let (reader, mut writer) = pipe().unwrap();
+        writer.write_all(b"a look").unwrap();
+        let mut closed = std::pin::pin!(closed_at(writer.into()));
+        let open = futures_util::poll!(&mut closed);
+        assert!(open.is_pending());
+        drop(reader);
+        let patience = Duration::from_secs(30);
+        Clock::system().timeout(patience, closed).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_file_is_never_closed_by_its_reader() {
+        let file = tempfile::tempfile().unwrap();
+        let mut closed = std::pin::pin!(closed_at(file.into()));
+        assert!(futures_util::poll!(&mut closed).is_pending());
     }
 }

@@ -12,6 +12,8 @@ use serde::Deserialize;
 use url::Url;
 use wire::oci_error::Said;
 
+use crate::fault::Code;
+
 /// The user name that stands beside a token.
 pub const TOKEN_USER: &str = "00000000-0000-0000-0000-000000000000";
 /// How long a call may take.
@@ -56,12 +58,16 @@ impl Registry {
         let whole = format!("{}://{rest}", given.unwrap_or("https"));
         let base = Url::parse(&whole).ok().filter(|url| is_bare(url, rest));
         let base = base.with_context(|| {
-            format!("'{text}' is no login server; write it like registry.example:5000")
+            Code::InvalidAddress.says(format!(
+                "'{text}' is no login server; write it like registry.example:5000"
+            ))
         })?;
         let local = is_loopback(&base);
         anyhow::ensure!(
             base.scheme() == "https" || local,
-            "{base} is plain http beyond this machine: no token is sent there"
+            Code::InvalidAddress.says(format!(
+                "{base} is plain http beyond this machine: no token is sent there"
+            ))
         );
         let options = egress::Options {
             ca_pem,
@@ -120,16 +126,17 @@ impl Registry {
         let (status, body) = self.ask(request.form(&form)).await?;
         if status != StatusCode::OK {
             let (server, said) = (&self.server, Said::parse(&body));
-            anyhow::bail!("{server} does not give a token: {} {said}", status.as_u16());
+            anyhow::bail!(Code::RegistryRefused.says(format!(
+                "{server} does not give a token: {} {said}",
+                status.as_u16()
+            )));
         }
         let given: Option<Given> = serde_json::from_slice(&body).ok();
         let token = given.and_then(|given| given.refresh_token);
-        let token = token.with_context(|| {
-            format!(
+        let token = token.with_context(|| Code::RegistryRefused.says(format!(
                 "{} gave no refresh token: either whoever this is has no role there, or it is no node of regmesh",
                 self.server
-            )
-        })?;
+            )))?;
         Ok(Secret::new(token))
     }
 
@@ -152,13 +159,15 @@ impl Registry {
             Ok::<_, reqwest::Error>((status, body))
         };
         let asked = self.clock.timeout(PATIENCE, whole).await;
-        let answer = asked.with_context(|| format!("{} does not answer in time", self.server))?;
+        let answer = asked.with_context(|| {
+            Code::RegistryUnreachable.says(format!("{} does not answer in time", self.server))
+        })?;
         answer.map_err(|error| {
             let mut cause: &dyn std::error::Error = &error;
             while let Some(source) = cause.source() {
                 cause = source;
             }
-            anyhow::anyhow!("{} cannot be reached: {cause}", self.server)
+            Code::RegistryUnreachable.error(format!("{} cannot be reached: {cause}", self.server))
         })
     }
 }

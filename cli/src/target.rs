@@ -7,6 +7,8 @@ use wire::{
     api::mesh::NodeInTree, name::NodeName, reference::Reference, repository::RepositoryName,
 };
 
+use crate::fault::Code;
+
 /// A repository on a node, perhaps with a tag or digest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
@@ -122,7 +124,9 @@ impl Selector {
                     nodes
                         .iter()
                         .find(|node| node.name == *name)
-                        .with_context(|| format!("there is no node '{name}'"))?;
+                        .with_context(|| {
+                            Code::NotFound.says(format!("there is no node '{name}'"))
+                        })?;
                 }
                 names.clone()
             }
@@ -130,7 +134,10 @@ impl Selector {
                 .filter(|node| labels.iter().all(|(key, value)| has(node, key, value)))
                 .collect(),
         };
-        anyhow::ensure!(!chosen.is_empty(), "no node has these labels");
+        anyhow::ensure!(
+            !chosen.is_empty(),
+            Code::NotFound.says("no node has these labels")
+        );
         Ok(chosen)
     }
 }

@@ -145,7 +145,9 @@ async fn takes_nothing_away_unasked(fleet: &Fleet) {
         &["apply", &everything, "--prune"],
     ] {
         let unasked = fleet.regmesh(destructive).await;
-        unasked.ends(64).says(&["regmesh: this would ", "--yes"]);
+        unasked
+            .ends(64)
+            .says(&["regmesh: usage: this would ", "--yes"]);
     }
     assert_eq!(fleet.regmesh(&["export"]).await.well().out, before);
 }
@@ -169,22 +171,50 @@ async fn a_wrong_call_is_64_an_error_1_changes_2_and_a_failed_check_3() {
         assert!(!ran.err.is_empty() && ran.out.is_empty(), "{ran:#?}");
     }
     takes_nothing_away_unasked(&fleet).await;
-    for (failing, why) in [
-        (&["plan", "missing.yaml"][..], "missing.yaml"),
-        (&["cache", "show", "-n", "nothing"], "nothing"),
-        (&["explain", "nowhere/app:1"], "nowhere"),
-        (&["node", "show", "nowhere"], "nowhere"),
-        (&["pull", "nowhere/app:1"], "nowhere"),
+    for (failing, code, why) in [
+        (
+            &["plan", "missing.yaml"][..],
+            "file-unreadable",
+            "missing.yaml",
+        ),
+        (&["verify", "missing"], "file-unreadable", "missing"),
+        (
+            &["--token-file", "missing", "status"],
+            "file-unreadable",
+            "missing",
+        ),
+        (
+            &["--control", "127.0.0.1:9", "status"],
+            "invalid-address",
+            "127.0.0.1:9",
+        ),
+        (
+            &["--control", "http://127.0.0.1:9", "status"],
+            "control-unreachable",
+            "127.0.0.1:9",
+        ),
+        (&["cache", "show", "-n", "nothing"], "not-found", "nothing"),
+        (&["explain", "nowhere/app:1"], "not-found", "nowhere"),
+        (&["node", "show", "nowhere"], "not-found", "nowhere"),
+        (&["pull", "nowhere/app:1"], "not-found", "nowhere"),
+        (
+            &["repository", "show", "dev/nothing"],
+            "not-found",
+            "nothing",
+        ),
+        (
+            &["wait", "app:1", "--on", "no=where"],
+            "not-found",
+            "labels",
+        ),
         (
             &["credential-set", "delete", "-n", "nothing", "-y"],
+            "not-found",
             "nothing",
         ),
     ] {
-        fleet
-            .regmesh(failing)
-            .await
-            .ends(1)
-            .says(&["regmesh: ", why]);
+        let told = format!("regmesh: {code}: ");
+        fleet.regmesh(failing).await.ends(1).says(&[&told, why]);
     }
     fleet
         .topology

@@ -9,6 +9,7 @@ use http::Method;
 use wire::{
     api::{
         mesh::{Health, MeshStatus, NodeInTree},
+        problem::DocumentProblem,
         resource::{Applied, Apply as Request, File},
     },
     generation::Generation,
@@ -19,6 +20,7 @@ use crate::{
     client::{Client, NOTHING},
     command,
     exit::Exit,
+    fault::Code,
     output,
 };
 
@@ -58,7 +60,7 @@ const LOOK: Duration = Duration::from_millis(100);
 pub async fn run(apply: Apply, global: &Global) -> anyhow::Result<Exit> {
     let paths: Vec<PathBuf> = apply.files.iter().chain(&apply.file).cloned().collect();
     let files = command::read_files(&paths)?;
-    command::up::check(&files, global)?;
+    let here = command::up::check(&files, global)?;
     if apply.prune && !apply.dry_run {
         command::agree(
             apply.yes,
@@ -79,7 +81,7 @@ pub async fn run(apply: Apply, global: &Global) -> anyhow::Result<Exit> {
         .send(Method::POST, "/api/v1/topology:apply", NOTHING, &request)
         .await?;
     output::object(global, &applied, || table(&applied, apply.dry_run))?;
-    for warning in &applied.warnings {
+    for warning in new(&applied.warnings, &here.warnings) {
         output::words(
             global,
             &format!("warning[{}]: {}", warning.code, warning.message),
@@ -89,6 +91,18 @@ pub async fn run(apply: Apply, global: &Global) -> anyhow::Result<Exit> {
         wait(&client, applied.generation, apply.timeout, global).await?;
     }
     Ok(Exit::Ok)
+}
+
+/// What only the control plane warns of: the rest was said at the desk, with its place.
+fn new<'a>(
+    there: &'a [DocumentProblem],
+    here: &'a [topology::problem::Problem],
+) -> impl Iterator<Item = &'a DocumentProblem> {
+    let said = |warning: &DocumentProblem| {
+        here.iter()
+            .any(|said| said.code == warning.code && said.message == warning.message)
+    };
+    there.iter().filter(move |warning| !said(warning))
 }
 
 fn table(applied: &Applied, dry_run: bool) -> String {
@@ -122,7 +136,7 @@ async fn wait(
                 .iter()
                 .find_map(|node| refusal(node, generation))
             {
-                anyhow::bail!(refused);
+                anyhow::bail!(Code::Refused.says(refused));
             }
             let missing: Vec<&str> = status
                 .nodes
@@ -138,7 +152,7 @@ async fn wait(
         }
     };
     let away = tokio::time::timeout(timeout, waiting).await.map_err(|_| {
-        anyhow::anyhow!("not every connected node has generation {generation} after {timeout:?}; see `regmesh status`")
+        Code::TimedOut.error(format!("not every connected node has generation {generation} after {timeout:?}; see `regmesh status`"))
     })??;
     let told = if away == 0 {
         format!("generation {generation} is in force everywhere")
@@ -171,4 +185,20 @@ fn refusal(node: &NodeInTree, generation: Generation) -> Option<String> {
         refused.generation,
         problems.join("; ")
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_warning_that_was_said_at_the_desk_is_not_said_again() {
+        let text = "version: 1\nmesh: m\nnodes: {dev: {endpoint: 'http://127.0.0.1:5000'}}\n\
+            rules: {hub: {on: dev, source: 'docker.io/library/*', target: 'library/*'}}\n";
+        let here = topology::load(&[("mesh.yaml".to_owned(), text.to_owned())]).unwrap();
+        let there: Vec<DocumentProblem> = here.warnings.iter().map(Into::into).collect();
+        assert_eq!(there.len(), 1, "docker.io is asked anonymously: {there:?}");
+        assert_eq!(new(&there, &here.warnings).count(), 0);
+        assert_eq!(new(&there, &[]).count(), 1);
+    }
 }

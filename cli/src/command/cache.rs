@@ -6,7 +6,7 @@ use wire::api::resource::Kind;
 
 use super::Certain;
 use super::resource;
-use crate::{args::Global, client::Client, exit::Exit};
+use crate::{args::Global, client::Client, exit::Exit, fault::Code};
 
 /// What to do with cache rules.
 #[derive(Debug, Clone, Subcommand)]
@@ -216,7 +216,9 @@ async fn delete(named: Named, global: &Global) -> anyhow::Result<Exit> {
     let rule = resource::get(&client, Kind::Rules, &named.name).await?;
     let rest = resource::without_node(rule.spec.get("on"), &node)?;
     match rest {
-        None => anyhow::bail!("rule '{}' is not on node '{node}'", named.name),
+        None => anyhow::bail!(
+            Code::NotFound.says(format!("rule '{}' is not on node '{node}'", named.name))
+        ),
         Some(Value::Array(rest)) if !rest.is_empty() => {
             resource::update(global, Kind::Rules, &named.name, |_| {
                 Ok(json!({ "on": rest }))

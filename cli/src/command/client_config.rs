@@ -20,6 +20,7 @@ use crate::{
     args::{self, Client},
     command,
     exit::Exit,
+    fault::Code,
     output,
 };
 
@@ -41,20 +42,20 @@ pub async fn run(config: &args::ClientConfig, global: &args::Global) -> anyhow::
     };
     let topology = topology::load(&files)
         .map_err(|problems| {
-            anyhow::anyhow!(
+            Code::InvalidTopology.error(format!(
                 "the topology is not valid:\n{}",
                 problems
                     .iter()
                     .map(|p| p.render(false))
                     .collect::<Vec<_>>()
                     .join("\n")
-            )
+            ))
         })?
         .topology;
     let name = config.node.parse()?;
     let node = topology
         .node(&name)
-        .with_context(|| format!("the topology has no node '{name}'"))?;
+        .with_context(|| Code::NotFound.says(format!("the topology has no node '{name}'")))?;
     let certified = node.endpoint.secure && node.tls.is_none();
     let authorities = match config.topology.is_empty() && certified {
         true => Some(authorities(node, config.client, global).await?),
@@ -251,13 +252,17 @@ fn daemon_json(node: &Node) -> File {
 
 fn write(root: &Path, file: &File, global: &args::Global) -> anyhow::Result<()> {
     let path: PathBuf = root.join(file.path.trim_start_matches('/'));
-    let parent = path.parent().context("a file has a directory")?;
-    fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
+    let parent = path
+        .parent()
+        .context(Code::FileUnwritable.says("a file has a directory"))?;
+    fs::create_dir_all(parent)
+        .with_context(|| Code::FileUnwritable.says(format!("cannot make {}", parent.display())))?;
     if path.exists() {
         let mut backup = path.clone().into_os_string();
         backup.push(".regmesh-backup");
-        fs::copy(&path, &backup)
-            .with_context(|| format!("cannot keep a backup of {}", path.display()))?;
+        fs::copy(&path, &backup).with_context(|| {
+            Code::FileUnwritable.says(format!("cannot keep a backup of {}", path.display()))
+        })?;
         output::words(global, &format!("kept {}", Path::new(&backup).display()));
     }
     let content = if file.path.ends_with("daemon.json") {
@@ -265,7 +270,8 @@ fn write(root: &Path, file: &File, global: &args::Global) -> anyhow::Result<()> 
     } else {
         file.content.clone()
     };
-    fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))?;
+    fs::write(&path, content)
+        .with_context(|| Code::FileUnwritable.says(format!("cannot write {}", path.display())))?;
     output::words(global, &format!("wrote {}", path.display()));
     Ok(())
 }
@@ -276,7 +282,12 @@ fn merged(path: &Path, ours: &str) -> anyhow::Result<String> {
         return Ok(ours.to_owned());
     };
     let mut all: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&old)
-        .with_context(|| format!("{} is no JSON object; nothing was changed", path.display()))?;
+        .with_context(|| {
+            Code::InvalidFile.says(format!(
+                "{} is no JSON object; nothing was changed",
+                path.display()
+            ))
+        })?;
     let ours: serde_json::Map<String, serde_json::Value> = serde_json::from_str(ours)?;
     for (key, value) in ours {
         match (all.get_mut(&key), value) {

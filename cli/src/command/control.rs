@@ -18,6 +18,7 @@ use crate::{
     client::{Client, NOTHING},
     command,
     exit::Exit,
+    fault::Code,
     output,
 };
 
@@ -139,7 +140,7 @@ pub async fn run(args: Control, global: Global) -> anyhow::Result<Exit> {
     };
     let running = app::start(config, clock, &tasks)
         .await
-        .context("the control plane cannot start")?;
+        .context(Code::CannotStart.says("the control plane cannot start"))?;
     first(&running, &args.topology, &global).await?;
     let token = args.data_dir.join(control::sign_in::admin_token::FILE);
     output::words(
@@ -184,7 +185,7 @@ async fn first(running: &app::Running, paths: &[PathBuf], global: &Global) -> an
             output::complain(&problem.render(false));
         }
     }
-    let applied = applied.context("the topology is not applied")?;
+    let applied = applied.context(Code::InvalidTopology.says("the topology is not applied"))?;
     output::words(
         global,
         &format!("applied generation {}", applied.generation),

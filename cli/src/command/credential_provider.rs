@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     args::Global,
     exit::Exit,
+    fault::Code,
     registry::{Proof, Registry, TOKEN_USER},
     unverified,
 };
@@ -85,7 +86,7 @@ pub async fn run(provider: &CredentialProvider, global: &Global) -> anyhow::Resu
     let mut out = io::stdout().lock();
     out.write_all(&response)
         .and_then(|()| out.flush())
-        .context("the answer cannot be written")?;
+        .context(Code::FileUnwritable.says("the answer cannot be written"))?;
     Ok(Exit::Ok)
 }
 
@@ -96,13 +97,15 @@ async fn answer(
     ca_pem: Option<Vec<u8>>,
     now: i64,
 ) -> anyhow::Result<Vec<u8>> {
-    let request: Request =
-        serde_json::from_slice(request).context("standard input holds no request of a kubelet")?;
+    let request: Request = serde_json::from_slice(request)
+        .context(Code::InvalidFile.says("standard input holds no request of a kubelet"))?;
     anyhow::ensure!(
         request.api_version == VERSION && request.kind == "CredentialProviderRequest",
-        "the kubelet speaks {} {}, and this is {VERSION}: set apiVersion in its configuration",
-        wire::oci_error::clean(&request.api_version),
-        wire::oci_error::clean(&request.kind),
+        Code::InvalidFile.says(format!(
+            "the kubelet speaks {} {}, and this is {VERSION}: set apiVersion in its configuration",
+            wire::oci_error::clean(&request.api_version),
+            wire::oci_error::clean(&request.kind)
+        ))
     );
     let server = server(&request.image)?;
     let token = Secret::new(request.service_account_token);
@@ -130,19 +133,17 @@ fn keep(
     server: &str,
     now: i64,
 ) -> anyhow::Result<i64> {
-    anyhow::ensure!(
-        !token.expose().is_empty(),
-        "the kubelet gave no service account token: set tokenAttributes with serviceAccountTokenAudience in its configuration"
-    );
+    anyhow::ensure!(!token.expose().is_empty(), Code::InvalidFile.says("the kubelet gave no service account token: set tokenAttributes with serviceAccountTokenAudience in its configuration"));
     let claims = unverified::claims(token.expose());
-    let claims = claims.context("the service account token is no JWT")?;
+    let claims = claims.context(Code::InvalidFile.says("the service account token is no JWT"))?;
     let named = provider.registry.iter().any(|known| known == server);
+    anyhow::ensure!(named || (provider.registry.is_empty() && unverified::is_for(&claims, server)), Code::InvalidFile.says(format!("the pod's token is not for {server}: make that its serviceAccountTokenAudience, or name the registry with --registry")));
+    let ends = unverified::ends(&claims)
+        .context(Code::InvalidFile.says("the service account token has no end"))?;
     anyhow::ensure!(
-        named || (provider.registry.is_empty() && unverified::is_for(&claims, server)),
-        "the pod's token is not for {server}: make that its serviceAccountTokenAudience, or name the registry with --registry"
+        ends > now,
+        Code::InvalidFile.says("the service account token has ended")
     );
-    let ends = unverified::ends(&claims).context("the service account token has no end")?;
-    anyhow::ensure!(ends > now, "the service account token has ended");
     Ok((ends - now - MARGIN).clamp(0, MOST))
 }
 
@@ -152,7 +153,7 @@ fn server(image: &str) -> anyhow::Result<&str> {
     let is_one = |host: &&str| host.contains('.') || host.contains(':') || *host == "localhost";
     host.filter(is_one).with_context(|| {
         let image = wire::oci_error::clean(image);
-        format!("the image '{image}' names no registry, so it is Docker Hub's, which takes no token of a pod")
+        Code::InvalidFile.says(format!("the image '{image}' names no registry, so it is Docker Hub's, which takes no token of a pod"))
     })
 }
 

@@ -11,6 +11,7 @@ use crate::{
     args::{Export, Exported, Format, Global},
     client::{Client, NOTHING},
     exit::Exit,
+    fault::Code,
     output,
 };
 
@@ -79,8 +80,9 @@ async fn issuer(dir: &Path, global: &Global) -> anyhow::Result<Exit> {
     let client = Client::new(global)?;
     let discovery = client.text(&format!("/{DISCOVERY}"), JSON).await?;
     let keys = client.text(&format!("/{KEYS}"), JSON).await?;
-    let read: Discovery = serde_json::from_str(&discovery)
-        .context("what the control plane answered is no discovery document")?;
+    let read: Discovery = serde_json::from_str(&discovery).context(
+        Code::UnknownAnswer.says("what the control plane answered is no discovery document"),
+    )?;
     let written = Written {
         files: vec![put(dir, KEYS, &keys)?, put(dir, DISCOVERY, &discovery)?],
         issuer: read.issuer,
@@ -107,7 +109,7 @@ fn put(dir: &Path, name: &str, text: &str) -> anyhow::Result<String> {
     std::fs::create_dir_all(folder)
         .and_then(|()| std::fs::write(&beside, text))
         .and_then(|()| std::fs::rename(&beside, &path))
-        .with_context(|| format!("cannot write {}", path.display()))?;
+        .with_context(|| Code::FileUnwritable.says(format!("cannot write {}", path.display())))?;
     Ok(path.display().to_string())
 }
 
@@ -116,7 +118,7 @@ async fn fetch(global: &Global) -> anyhow::Result<Topology> {
     let topology: Topology = client.get("/api/v1/topology", NOTHING).await?;
     anyhow::ensure!(
         topology.generation.0 > 0,
-        "no topology was ever applied; use `regmesh apply FILE`"
+        Code::NotFound.says("no topology was ever applied; use `regmesh apply FILE`")
     );
     Ok(topology)
 }

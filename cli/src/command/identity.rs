@@ -6,7 +6,7 @@ use wire::api::resource::Kind as Resource;
 
 use super::Certain;
 use super::resource;
-use crate::{args::Global, client::NOTHING, exit::Exit};
+use crate::{args::Global, client::NOTHING, exit::Exit, fault::Code};
 
 /// What to do with identities.
 #[derive(Debug, Clone, Subcommand)]
@@ -137,8 +137,9 @@ pub async fn run(identity: Identity, global: &Global) -> anyhow::Result<Exit> {
             let node = at.registry;
             resource::update(global, kind, &at.name, |spec| {
                 let on = resource::with_node(spec.get("on"), &node)?;
-                let on =
-                    on.ok_or_else(|| anyhow::anyhow!("it is attached to node '{node}' already"))?;
+                let on = on.ok_or_else(|| {
+                    Code::NoChange.error(format!("it is attached to node '{node}' already"))
+                })?;
                 Ok(json!({ "on": on }))
             })
             .await
@@ -149,8 +150,9 @@ pub async fn run(identity: Identity, global: &Global) -> anyhow::Result<Exit> {
             let node = at.registry;
             resource::update(global, kind, &at.name, |spec| {
                 let on = resource::without_node(spec.get("on"), &node)?;
-                let on =
-                    on.ok_or_else(|| anyhow::anyhow!("it is not attached to node '{node}'"))?;
+                let on = on.ok_or_else(|| {
+                    Code::NotFound.error(format!("it is not attached to node '{node}'"))
+                })?;
                 Ok(json!({ "on": on }))
             })
             .await

@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     args::{Format, Global},
     exit::Exit,
+    fault::Code,
     output,
 };
 
@@ -79,8 +80,9 @@ pub fn run(import: &Import, global: &Global) -> anyhow::Result<Exit> {
         .first()
         .map(|(_, text)| text.as_str())
         .unwrap_or_default();
-    let mut imported = read(import.from, text, &import.node)
-        .with_context(|| format!("cannot import {}", import.file.display()))?;
+    let mut imported = read(import.from, text, &import.node).with_context(|| {
+        Code::InvalidFile.says(format!("cannot import {}", import.file.display()))
+    })?;
     let topology = topology(import, &imported);
     let problems = problems(&topology)?;
     imported.unmapped.extend(problems);

@@ -2,6 +2,7 @@
 
 use std::{io::IsTerminal, path::PathBuf};
 
+use anyhow::Context;
 use clap::Args;
 use http::Method;
 use runtime::secret::Secret;
@@ -13,6 +14,7 @@ use crate::{
     args::Global,
     client::{Client, NOTHING},
     exit::Exit,
+    fault::Code,
     login::{self, Login},
     output,
 };
@@ -71,9 +73,11 @@ pub async fn run(sign_in: SignIn, global: &Global) -> anyhow::Result<Exit> {
     }
     match pick(&sign_in, &device::offered(global, &address).await?)? {
         Some(issuer) => signed_in(global, &address, &issuer).await.map(|_| Exit::Ok),
-        None => anyhow::bail!(
-            "name a token with --token-file or REGMESH_TOKEN, or an account with --account"
-        ),
+        None => {
+            anyhow::bail!(Code::NoToken.says(
+                "name a token with --token-file or REGMESH_TOKEN, or an account with --account"
+            ))
+        }
     }
 }
 
@@ -82,18 +86,20 @@ fn pick(sign_in: &SignIn, offered: &[String]) -> anyhow::Result<Option<String>> 
     match (&sign_in.issuer, offered) {
         (Some(issuer), offered) if offered.contains(issuer) => Ok(Some(issuer.clone())),
         (Some(issuer), []) => {
-            anyhow::bail!("nobody signs in with '{issuer}' here, nor with any other issuer")
+            anyhow::bail!(Code::NotFound.says(format!(
+                "nobody signs in with '{issuer}' here, nor with any other issuer"
+            )))
         }
-        (Some(issuer), offered) => anyhow::bail!(
+        (Some(issuer), offered) => anyhow::bail!(Code::NotFound.says(format!(
             "nobody signs in with '{issuer}' here; there are: {}",
             offered.join(", ")
-        ),
+        ))),
         (None, []) => Ok(None),
         (None, [only]) => Ok(Some(only.clone())),
-        (None, several) => anyhow::bail!(
+        (None, several) => anyhow::bail!(Code::NoToken.says(format!(
             "name the issuer to sign in with by --issuer: {}; or an account with --account",
             several.join(", ")
-        ),
+        ))),
     }
 }
 
@@ -134,7 +140,9 @@ pub fn print(global: &Global) -> anyhow::Result<Exit> {
     let address = login::address(global)?;
     let token = login::token(global, &address)?;
     let token = token.ok_or_else(|| {
-        anyhow::anyhow!("there is no token for {address}: sign in with `regmesh login`")
+        Code::NoToken.error(format!(
+            "there is no token for {address}: sign in with `regmesh login`"
+        ))
     })?;
     output::data(token.expose());
     Ok(Exit::Ok)
@@ -146,19 +154,28 @@ pub fn print(global: &Global) -> anyhow::Result<Exit> {
 /// When the file cannot be read or written.
 pub fn forget(global: &Global) -> anyhow::Result<Exit> {
     let address = login::address(global)?;
-    let told = if login::forget(&address)? {
-        format!("signed out of {address}")
-    } else {
-        format!("there was no login for {address}")
+    let told = match login::forget(&address)? {
+        Some(login) => signed_out(&address, &login),
+        None => format!("there was no login for {address}"),
     };
     output::words(global, &told);
     Ok(Exit::Ok)
 }
 
+/// The control plane keeps no list of sessions, so whoever has a copy of the token still has it.
+fn signed_out(address: &Url, login: &Login) -> String {
+    let until = match &login.expires_at {
+        Some(end) => format!("until {end}"),
+        None => "until it is changed at the control plane".to_owned(),
+    };
+    format!("signed out of {address}; a copy of the token stays valid {until}")
+}
+
 fn password(sign_in: &SignIn, account: &str) -> anyhow::Result<Secret<String>> {
     let text = match &sign_in.password_file {
-        Some(path) => std::fs::read_to_string(path)
-            .map_err(|error| anyhow::anyhow!("cannot read {}: {error}", path.display()))?,
+        Some(path) => std::fs::read_to_string(path).with_context(|| {
+            Code::FileUnreadable.says(format!("cannot read {}", path.display()))
+        })?,
         None if std::io::stdin().is_terminal() => dialoguer::Password::new()
             .with_prompt(format!("Password of {account}"))
             .interact()?,

@@ -10,7 +10,7 @@ use super::repository;
 use crate::{
     args::{Format, Global},
     client::Client,
-    exit::Exit,
+    exit::{Exit, Wrong},
     output, table,
     target::Target,
 };
@@ -49,10 +49,11 @@ pub async fn run(manifest: Manifest, global: &Global) -> anyhow::Result<Exit> {
         Manifest::ListMetadata(list) => print(list.repository, global).await,
         Manifest::Show(one) => show(one.target, global).await,
         Manifest::Delete(delete) => {
-            anyhow::ensure!(
-                delete.target.reference.is_some(),
-                "name a tag or digest; `regmesh repository delete` deletes a whole repository"
-            );
+            if delete.target.reference.is_none() {
+                let text =
+                    "name a tag or digest; `regmesh repository delete` deletes a whole repository";
+                return Err(Wrong(text.to_owned()).into());
+            }
             repository::remove(delete.target, delete.yes, global).await
         }
     }

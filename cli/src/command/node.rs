@@ -15,7 +15,7 @@ use runtime::{clock::Clock, file::Real, tasks::Tasks};
 use topology::model::{Node, Topology};
 use wire::name::NodeName;
 
-use crate::{args, command, exit::Exit, output};
+use crate::{args, command, exit::Exit, fault::Code, output};
 
 /// Runs until a signal ends it, or until it may not go on.
 ///
@@ -61,7 +61,8 @@ async fn joined(args: args::Node, global: &args::Global) -> anyhow::Result<Exit>
     };
     let exit = match &end {
         Some(End::Refused(why)) => {
-            output::complain(&format!("regmesh: {} may not go on: {why}", agent.node()));
+            let text = format!("{} may not go on: {why}", agent.node());
+            output::wrong(Code::NotAdmitted, &text);
             Exit::Error
         }
         Some(End::Drain) | None => {
@@ -89,33 +90,36 @@ fn join(args: &args::Node) -> anyhow::Result<Option<Join>> {
         return Ok(Some(Join::Oidc(ByOidc {
             address: address.clone(),
             pin: *pin,
-            node: name.context("--name is missing")?.parse()?,
+            node: name
+                .context(Code::Usage.says("--name is missing"))?
+                .parse()?,
             file: file.clone(),
         })));
     }
     let text = match (&args.join, &args.join_file) {
         (Some(text), _) => text.clone(),
-        (None, Some(path)) => std::fs::read_to_string(path)
-            .with_context(|| format!("cannot read the join token in {}", path.display()))?,
+        (None, Some(path)) => std::fs::read_to_string(path).with_context(|| {
+            Code::FileUnreadable.says(format!("cannot read the join token in {}", path.display()))
+        })?,
         (None, None) => return Ok(None),
     };
     let token = text.trim().parse();
-    Ok(Some(Join::Token(
-        token.context("the join token cannot be read")?,
-    )))
+    Ok(Some(Join::Token(token.context(
+        Code::InvalidFile.says("the join token cannot be read"),
+    )?)))
 }
 
 async fn alone(name: &str, args: args::Node, global: &args::Global) -> anyhow::Result<Exit> {
     let name: NodeName = name.parse()?;
     let loaded = command::up::check(&command::read_files(&args.topology)?, global)?;
-    let file = Fixed::new(loaded);
+    let file = Fixed::new(loaded.topology);
     let slice = file.slice(&name).with_context(|| {
         let topology = file.topology();
         let names: Vec<&str> = topology.nodes.keys().map(NodeName::as_str).collect();
-        format!(
+        Code::NotFound.says(format!(
             "the topology has no node '{name}'; it has: {}",
             names.join(", ")
-        )
+        ))
     })?;
     let (clock, tasks) = (Clock::system(), Tasks::new("regmesh"));
     let config = app::Config {
@@ -128,7 +132,7 @@ async fn alone(name: &str, args: args::Node, global: &args::Global) -> anyhow::R
     };
     let running = app::start(config, read(slice)?, clock, &tasks)
         .await
-        .with_context(|| format!("node {name} cannot start"))?;
+        .with_context(|| Code::CannotStart.says(format!("node {name} cannot start")))?;
     let text = format!(
         "{name} listens on {}, operational http://{}",
         running.address(),
@@ -148,7 +152,7 @@ async fn reload(file: &Fixed, paths: &[PathBuf], node: &app::Running, global: &a
     let before = file.topology();
     let published = command::read_files(paths)
         .and_then(|files| command::up::check(&files, global))
-        .and_then(|topology| Ok(file.publish(topology)?));
+        .and_then(|loaded| Ok(file.publish(loaded.topology)?));
     let generation = match published {
         Ok(generation) => generation,
         Err(error) => return output::words(global, &format!("nothing was changed: {error:#}")),
@@ -197,7 +201,7 @@ fn listens_elsewhere(before: &Topology, after: &Topology, name: &NodeName) -> bo
 pub fn read(slice: control::publish::Slice) -> anyhow::Result<app::Slice> {
     app::Slice::read(slice.generation, slice.node, &slice.document).map_err(|problems| {
         let lines: Vec<String> = problems.iter().map(|p| p.render(false)).collect();
-        anyhow::anyhow!("the slice is not valid:\n{}", lines.join("\n"))
+        Code::InvalidTopology.error(format!("the slice is not valid:\n{}", lines.join("\n")))
     })
 }
 

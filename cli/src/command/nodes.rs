@@ -15,6 +15,7 @@ use crate::{
     args::Global,
     client::{Client, NOTHING},
     exit::Exit,
+    fault::Code,
     output, table,
 };
 
@@ -48,16 +49,22 @@ pub struct Join {
     /// How long it may be used; 7 days at most
     #[arg(long, default_value = "15m", value_parser = life, value_name = "DURATION")]
     pub ttl: Duration,
-    /// How many instances may join with it
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    /// How many instances may join with it; 1000 at most
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub uses: u32,
 }
+
+/// The longest that a join token lasts, as the control plane has it.
+const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// How long a token is to last: at least the second that it is told in, since none at all means the default to the control plane.
 fn life(text: &str) -> Result<Duration, String> {
     let life = crate::args::duration(text)?;
     if life < Duration::from_secs(1) {
         return Err("a token lasts for a second at least".to_owned());
+    }
+    if life > LONGEST {
+        return Err("a token lasts for 7 days at most".to_owned());
     }
     Ok(life)
 }
@@ -160,7 +167,7 @@ async fn list(client: &Client, global: &Global) -> anyhow::Result<Exit> {
 async fn show(client: &Client, name: &str, global: &Global) -> anyhow::Result<Exit> {
     let mesh: MeshStatus = client.get("/api/v1/status", NOTHING).await?;
     let node = mesh.nodes.iter().find(|node| node.name.as_str() == name);
-    let node = node.ok_or_else(|| anyhow::anyhow!("there is no node '{name}'"))?;
+    let node = node.ok_or_else(|| Code::NotFound.error(format!("there is no node '{name}'")))?;
     let path = format!("/api/v1/nodes/{}/status", segment(name));
     let live: Option<NodeStatus> = match client.get(&path, NOTHING).await {
         Ok(live) => Some(live),
@@ -247,13 +254,27 @@ async fn show(client: &Client, name: &str, global: &Global) -> anyhow::Result<Ex
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+
+    #[test]
+    fn what_the_control_plane_would_refuse_is_a_wrong_call() {
+        let called = |flags: &[&str]| {
+            let fixed = ["regmesh", "node", "join-token", "prod"];
+            crate::args::Args::try_parse_from(fixed.iter().chain(flags)).is_ok()
+        };
+        assert!(called(&["--uses", "1000", "--ttl", "7d"]));
+        for bad in [["--uses", "0"], ["--uses", "1001"], ["--ttl", "8d"]] {
+            assert!(!called(&bad), "{bad:?}");
+        }
+    }
 
     #[test]
     fn a_join_token_that_lasts_for_nothing_is_refused() {
         assert_eq!(life("1s"), Ok(Duration::from_secs(1)));
         assert_eq!(life("7d"), Ok(Duration::from_secs(7 * 86_400)));
-        for bad in ["0s", "999ms", "0", "soon"] {
+        for bad in ["0s", "999ms", "0", "soon", "8d", "169h"] {
             assert!(life(bad).is_err(), "{bad}");
         }
     }

@@ -15,7 +15,8 @@ use wire::{
 use crate::{
     args::{self, Global},
     client::{Client, NOTHING},
-    exit::Exit,
+    exit::{Exit, Wrong},
+    fault::Code,
     output, table,
     target::Target,
 };
@@ -60,7 +61,7 @@ pub async fn run(pull: Pull, global: &Global) -> anyhow::Result<Exit> {
         let bars = Bars::new(global);
         let waiting = follow(&client, progress, &bars);
         progress = tokio::time::timeout(pull.timeout, waiting).await.map_err(|_| {
-            anyhow::anyhow!("the image is not complete after {:?}; the node goes on copying, see `regmesh explain`", pull.timeout)
+            Code::TimedOut.error(format!("the image is not complete after {:?}; the node goes on copying, see `regmesh explain`", pull.timeout))
         })??;
         bars.clear();
     }
@@ -69,7 +70,7 @@ pub async fn run(pull: Pull, global: &Global) -> anyhow::Result<Exit> {
         let why = progress
             .last_error
             .map_or_else(|| "it cannot be had".to_owned(), |error| error.text);
-        anyhow::bail!("{why}; `regmesh explain` says more");
+        anyhow::bail!(Code::PullFailed.says(format!("{why}; `regmesh explain` says more")));
     }
     Ok(Exit::Ok)
 }
@@ -80,7 +81,8 @@ fn platforms(words: &[String]) -> anyhow::Result<Platforms> {
         [all] if all == "all" => Ok(Platforms::All),
         some => {
             let parsed: Result<Vec<Platform>, _> = some.iter().map(|word| word.parse()).collect();
-            Ok(Platforms::Only(parsed?))
+            let parsed = parsed.map_err(|error| Wrong(format!("--platform: {error}")))?;
+            Ok(Platforms::Only(parsed))
         }
     }
 }

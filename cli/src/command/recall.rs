@@ -10,7 +10,7 @@ use wire::{
 use crate::{
     args::Global,
     client::{Client, NOTHING},
-    exit::Exit,
+    exit::{Exit, Wrong},
     output, table,
 };
 
@@ -101,7 +101,7 @@ pub async fn run(recall: Recall, global: &Global) -> anyhow::Result<Exit> {
                 );
             }
         }
-        (None, ..) => anyhow::bail!("name a digest and a --reason"),
+        (None, ..) => return Err(Wrong("name a digest and a --reason".to_owned()).into()),
     }
     Ok(Exit::Ok)
 }

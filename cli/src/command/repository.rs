@@ -15,6 +15,7 @@ use crate::{
     args::Global,
     client::{Client, NOTHING},
     exit::Exit,
+    fault::Code,
     output, table,
     target::Target,
 };
@@ -36,7 +37,7 @@ pub enum Repository {
 #[derive(Debug, Clone, Args)]
 pub struct List {
     /// The node
-    pub node: Option<String>,
+    pub node: Option<NodeName>,
 }
 
 /// One repository of a node.
@@ -104,7 +105,7 @@ pub async fn whole<T: serde::de::DeserializeOwned>(
 async fn print(list: List, global: &Global) -> anyhow::Result<Exit> {
     let client = Client::new(global)?;
     let nodes = match list.node {
-        Some(node) => vec![node.parse::<NodeName>()?],
+        Some(node) => vec![node],
         None => connected(&client).await?,
     };
     let mut all = Vec::new();
@@ -157,11 +158,10 @@ async fn show(target: Target, global: &Global) -> anyhow::Result<Exit> {
     let held: Vec<Held> = whole(&client, &path, None).await?;
     let found = held.into_iter().find(|held| held.name == target.repository);
     let found = found.ok_or_else(|| {
-        anyhow::anyhow!(
+        Code::NotFound.error(format!(
             "node '{}' holds nothing of a repository '{}'",
-            target.node,
-            target.repository
-        )
+            target.node, target.repository
+        ))
     })?;
     output::object(global, &found, || {
         format!(

@@ -11,6 +11,7 @@ use crate::{
     args::Global,
     client::{Client, NOTHING, Query},
     exit::Exit,
+    fault::Code,
     output, table,
 };
 
@@ -76,7 +77,7 @@ pub async fn update(
     let patch = patch(&before.spec)?;
     anyhow::ensure!(
         patch.as_object().is_some_and(|patch| !patch.is_empty()),
-        "nothing is to be changed: name at least one flag"
+        Code::NoChange.says("nothing is to be changed: name at least one flag")
     );
     let after: Resource = client
         .change(Method::PATCH, &path(kind, name), &patch, before.generation)
@@ -199,10 +200,8 @@ fn names(on: Option<&Value>, node: &str) -> anyhow::Result<Vec<String>> {
         None | Some(Value::Null) => Ok(Vec::new()),
         Some(Value::String(name)) => Ok(vec![name.clone()]),
         Some(Value::Array(names)) => Ok(names.iter().map(flat).collect()),
-        Some(other) => anyhow::bail!(
-            "it is on nodes with {}, so {node} cannot be added or taken away by name: change the labels, or its `on` in the topology",
-            flat(other)
-        ),
+        Some(other) => anyhow::bail!(Code::Refused.says(format!("it is on nodes with {}, so {node} cannot be added or taken away by name: change the labels, or its `on` in the topology",
+            flat(other)))),
     }
 }
 

@@ -18,7 +18,7 @@ use crate::{
 /// `regmesh status`
 #[derive(Debug, Clone, Args)]
 pub struct Status {
-    /// Show it again and again, until Ctrl-C
+    /// Show it again and again, until Ctrl-C or a closed pipe
     #[arg(short, long)]
     pub watch: bool,
     /// With --watch: how often
@@ -31,6 +31,13 @@ pub struct Status {
 /// # Errors
 /// When the control plane cannot be asked.
 pub async fn run(status: Status, global: &Global) -> anyhow::Result<Exit> {
+    if status.watch {
+        return output::watching(look(status, global)).await;
+    }
+    look(status, global).await
+}
+
+async fn look(status: Status, global: &Global) -> anyhow::Result<Exit> {
     let client = Client::new(global)?;
     loop {
         let mesh: MeshStatus = client.get("/api/v1/status", NOTHING).await?;

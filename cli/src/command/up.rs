@@ -9,13 +9,14 @@ use anyhow::Context;
 use node::settings::Settings;
 use runtime::{clock::Clock, tasks::Tasks};
 use serde::Serialize;
-use topology::model::Topology;
+use topology::{Loaded, model::Topology};
 use wire::name::NodeName;
 
 use crate::{
     args::{self, Format},
     command,
     exit::Exit,
+    fault::Code,
     login,
     mesh::{self, Mesh},
     output,
@@ -81,22 +82,22 @@ pub async fn run(up: args::Up, global: args::Global) -> anyhow::Result<Exit> {
 ///
 /// # Errors
 /// When they are not a valid topology.
-pub fn check(files: &[(String, String)], global: &args::Global) -> anyhow::Result<Topology> {
+pub fn check(files: &[(String, String)], global: &args::Global) -> anyhow::Result<Loaded> {
     match topology::load(files) {
         Ok(loaded) => {
             for warning in &loaded.warnings {
                 output::words(global, &warning.render(output::is_lively(global)));
             }
-            Ok(loaded.topology)
+            Ok(loaded)
         }
         Err(problems) => {
             for problem in &problems {
                 output::complain(&problem.render(output::is_lively(global)));
             }
-            anyhow::bail!(
+            anyhow::bail!(Code::InvalidTopology.says(format!(
                 "the topology is not valid: {}",
                 output::count(problems.iter().filter(|p| p.is_error()).count(), "problem")
-            )
+            )))
         }
     }
 }
@@ -216,8 +217,9 @@ impl Address {
     /// When the file cannot be written.
     pub fn leave(data_dir: &std::path::Path, address: &str) -> anyhow::Result<Self> {
         let path = data_dir.join(login::ADDRESS_FILE);
-        std::fs::write(&path, format!("{address}\n"))
-            .with_context(|| format!("cannot write {}", path.display()))?;
+        std::fs::write(&path, format!("{address}\n")).with_context(|| {
+            Code::FileUnwritable.says(format!("cannot write {}", path.display()))
+        })?;
         Ok(Self(path))
     }
 }

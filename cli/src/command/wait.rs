@@ -18,7 +18,8 @@ use super::resource;
 use crate::{
     args::{self, Global},
     client::{Client, NOTHING},
-    exit::Exit,
+    exit::{Exit, Wrong},
+    fault::Code,
     output,
     target::{self, Selector, Target},
 };
@@ -118,8 +119,10 @@ pub async fn run(wait: Wait, global: &Global) -> anyhow::Result<Exit> {
     let needed = wait.at_least.of(nodes.len());
     anyhow::ensure!(
         needed <= nodes.len(),
-        "--at-least {needed} is more than the {} selected nodes",
-        nodes.len()
+        Code::NotFound.says(format!(
+            "--at-least {needed} is more than the {} selected nodes",
+            nodes.len()
+        ))
     );
     let (repository, reference) = wanted(&client, wait.reference).await?;
     let mut last = None;
@@ -152,7 +155,10 @@ pub async fn run(wait: Wait, global: &Global) -> anyhow::Result<Exit> {
         );
         lines.join("\n")
     })?;
-    anyhow::ensure!(in_time, "{needed} were waited for, {:?} long", wait.timeout);
+    anyhow::ensure!(
+        in_time,
+        Code::TimedOut.says(format!("{needed} were waited for, {:?} long", wait.timeout))
+    );
     Ok(Exit::Ok)
 }
 
@@ -187,16 +193,15 @@ async fn wanted(client: &Client, wanted: Wanted) -> anyhow::Result<(Option<Strin
                 .get(&format!("/api/v1/nodes/{}/holds", target.node), &query)
                 .await?;
             let digest = holding.digest.ok_or_else(|| {
-                anyhow::anyhow!(
+                Code::NotFound.error(format!(
                     "node {} does not know what {} is; pull it there first",
-                    target.node,
-                    text
-                )
+                    target.node, text
+                ))
             })?;
             return Ok((None, Reference::Digest(digest)));
         }
     }
-    let (repository, reference) = target::image(&text).map_err(anyhow::Error::msg)?;
+    let (repository, reference) = target::image(&text).map_err(Wrong)?;
     let reference = match reference {
         Some(reference) => reference,
         None => Reference::Tag("latest".parse()?),

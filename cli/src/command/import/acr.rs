@@ -6,16 +6,16 @@
 use serde_json::{Value, json};
 
 use super::{Imported, host};
+use crate::fault::Code;
 
 pub(super) fn read(text: &str, node: &str) -> anyhow::Result<Imported> {
     let value: Value = serde_json::from_str(text).map_err(|error| {
-        anyhow::anyhow!("this is no JSON, as `az acr cache list -o json` writes it: {error}")
+        Code::InvalidFile.error(format!(
+            "this is no JSON, as `az acr cache list -o json` writes it: {error}"
+        ))
     })?;
     let rules = find(&value);
-    anyhow::ensure!(
-        !rules.is_empty() || value.as_array().is_some_and(Vec::is_empty),
-        "there is no cache rule in it: neither a list of them, nor {{\"value\": […]}}, nor resources of Terraform"
-    );
+    anyhow::ensure!(!rules.is_empty() || value.as_array().is_some_and(Vec::is_empty), Code::InvalidFile.says("there is no cache rule in it: neither a list of them, nor {\"value\": […]}, nor resources of Terraform"));
     let mut imported = Imported::default();
     for rule in &rules {
         one(rule, node, &mut imported);

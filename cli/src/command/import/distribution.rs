@@ -4,22 +4,26 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::Imported;
+use crate::fault::Code;
 
 pub(super) fn read(text: &str, node: &str) -> anyhow::Result<Imported> {
     let value: Value = serde_saphyr::from_str(text).map_err(|error| {
-        anyhow::anyhow!("this is no YAML, as distribution's config.yml is: {error}")
+        Code::InvalidFile.error(format!(
+            "this is no YAML, as distribution's config.yml is: {error}"
+        ))
     })?;
     let proxy = value.get("proxy").filter(|proxy| proxy.is_object());
     let proxy = proxy.ok_or_else(|| {
-        anyhow::anyhow!("there is no `proxy` section in it: this registry is no pull-through cache")
+        Code::InvalidFile
+            .error("there is no `proxy` section in it: this registry is no pull-through cache")
     })?;
     let remote = proxy
         .get("remoteurl")
         .and_then(Value::as_str)
         .unwrap_or_default();
-    let url: Url = remote
-        .parse()
-        .map_err(|error| anyhow::anyhow!("proxy.remoteurl '{remote}' is no URL: {error}"))?;
+    let url: Url = remote.parse().map_err(|error| {
+        Code::InvalidFile.error(format!("proxy.remoteurl '{remote}' is no URL: {error}"))
+    })?;
     let name = url.host_str().unwrap_or_default();
     let host = match (name, url.port()) {
         ("registry-1.docker.io" | "index.docker.io", _) => "docker.io".to_owned(),

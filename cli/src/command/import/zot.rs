@@ -4,15 +4,18 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::Imported;
+use crate::fault::Code;
 
 pub(super) fn read(text: &str, node: &str) -> anyhow::Result<Imported> {
-    let value: Value = serde_json::from_str(text)
-        .map_err(|error| anyhow::anyhow!("this is no JSON, as zot's config.json is: {error}"))?;
+    let value: Value = serde_json::from_str(text).map_err(|error| {
+        Code::InvalidFile.error(format!("this is no JSON, as zot's config.json is: {error}"))
+    })?;
     let registries = value
         .pointer("/extensions/sync/registries")
         .and_then(Value::as_array);
     let registries = registries.ok_or_else(|| {
-        anyhow::anyhow!("there is no extensions.sync.registries in it: this zot syncs nothing")
+        Code::InvalidFile
+            .error("there is no extensions.sync.registries in it: this zot syncs nothing")
     })?;
     let mut imported = Imported::default();
     let credentials = value.pointer("/extensions/sync/credentialsFile").is_some();

@@ -15,6 +15,7 @@ use wire::api::sign_in::{Device, Offered, Pending, SignedIn};
 use crate::{
     args::Global,
     client::{self, Client, NOTHING},
+    fault::Code,
     output,
 };
 
@@ -55,7 +56,8 @@ pub(super) async fn sign_in(
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
     anyhow::ensure!(
         begun.id.bytes().all(plain),
-        "the control plane's answer is not what this release of regmesh understands"
+        Code::UnknownAnswer
+            .says("the control plane's answer is not what this release of regmesh understands")
     );
     let path = format!("/api/v1/sign-in/device/{}", begun.id);
     let mut interval = begun.interval;
@@ -73,11 +75,13 @@ pub(super) async fn sign_in(
                 output::words(global, &format!("not yet: {error:#}"));
                 interval = interval.saturating_mul(2).min(30);
             }
-            Err(error) if client::is(&error, 404) => return Err(error.context(late())),
+            Err(error) if client::is(&error, 404) => {
+                return Err(error.context(Code::TimedOut.says(late())));
+            }
             Err(error) => return Err(error),
         }
     }
-    anyhow::bail!(late())
+    anyhow::bail!(Code::TimedOut.says(late()))
 }
 
 fn told(begun: &Device) -> String {

@@ -14,6 +14,7 @@ use crate::{
     client::{Client, NOTHING},
     docker_config::DockerConfig,
     exit::Exit,
+    fault::Code,
     login, output,
     registry::{Proof, Registry},
     unverified,
@@ -52,9 +53,11 @@ async fn find(server: &str, global: &Global) -> anyhow::Result<Registry> {
     let resource: Option<Resource> = client.find(&path, NOTHING).await.with_context(|| {
         format!("where node {node} is cannot be asked; name its login server instead")
     })?;
-    let resource = resource.with_context(|| format!("there is no node {node}"))?;
+    let resource =
+        resource.with_context(|| Code::NotFound.says(format!("there is no node {node}")))?;
     let endpoint = resource.spec.get("endpoint").and_then(|e| e.as_str());
-    let endpoint = endpoint.with_context(|| format!("node {node} has no endpoint"))?;
+    let endpoint =
+        endpoint.with_context(|| Code::NotFound.says(format!("node {node} has no endpoint")))?;
     let own = resource.spec.get("tls").is_none();
     let trusted = match own && endpoint.starts_with("https:") {
         true => Some(authorities(global, &address, ca_pem).await?),
@@ -101,9 +104,7 @@ async fn proof(sign_in: &SignIn, global: &Global) -> anyhow::Result<Proof> {
         }
     }
     let issuer = pick(sign_in, &device::offered(global, &address).await?)?;
-    let issuer = issuer.context(
-        "name an account with --account, or a file with an issuer's token with --oidc-token-file: nobody signs in with an issuer here",
-    )?;
+    let issuer = issuer.context(Code::NoToken.says("name an account with --account, or a file with an issuer's token with --oidc-token-file: nobody signs in with an issuer here"))?;
     let signed = signed_in(global, &address, &issuer).await?;
     Ok(Proof::Token(Secret::new(signed.id_token)))
 }

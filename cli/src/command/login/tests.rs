@@ -131,6 +131,27 @@ async fn the_control_plane_says_when_the_time_is_over() {
     assert_eq!(polls.lock().unwrap().1.len(), 1);
 }
 
+#[test]
+fn signing_out_says_until_when_a_copy_of_the_token_is_worth_something() {
+    let address: Url = "http://127.0.0.1:7080".parse().unwrap();
+    let told = |expires_at: Option<&str>| {
+        let login = Login {
+            who: "account:ci".to_owned(),
+            token: "canary".to_owned(),
+            expires_at: expires_at.map(str::to_owned),
+            id_token: None,
+        };
+        signed_out(&address, &login)
+    };
+    let session = told(Some("2026-11-20T20:00:00.000Z"));
+    assert!(
+        session.contains("until 2026-11-20T20:00:00.000Z"),
+        "{session}"
+    );
+    assert!(told(None).contains("until it is changed"));
+    assert!(!session.contains("canary"));
+}
+
 #[tokio::test]
 async fn a_person_who_says_no_is_not_asked_again() {
     let (address, polls, _tasks) = control(vec![problem(403, "sign-in-denied")]).await;
