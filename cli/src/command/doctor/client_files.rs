@@ -17,12 +17,16 @@ use wire::api::{
 
 use crate::client::{Client, NOTHING};
 
-/// Looks at this machine's files for the nodes of the mesh, or for one.
+/// Looks at this machine's files for the nodes of the mesh, or for one; for none of them where nobody can be asked which there are.
 ///
 /// # Errors
-/// When the control plane cannot be asked for the nodes.
+/// When the control plane refuses to tell the nodes.
 pub(super) async fn check(client: &Client, only: Option<&str>) -> anyhow::Result<Vec<Check>> {
-    let status: MeshStatus = client.get("/api/v1/status", NOTHING).await?;
+    let status: MeshStatus = match client.get("/api/v1/status", NOTHING).await {
+        Ok(status) => status,
+        Err(error) if super::is_away(&error) => return Ok(look_alone(Path::new("/"))),
+        Err(error) => return Err(error),
+    };
     let nodes: Vec<NodeInTree> = status
         .nodes
         .into_iter()
@@ -33,20 +37,31 @@ pub(super) async fn check(client: &Client, only: Option<&str>) -> anyhow::Result
 
 /// What the files below `root` say about these nodes.
 fn look(root: &Path, nodes: &[NodeInTree]) -> Vec<Check> {
-    let mut checks = Vec::new();
-    checks.extend(docker(&root.join("etc/docker/daemon.json"), nodes));
+    let checks = of_clients(root, nodes);
+    if !checks.is_empty() {
+        return checks;
+    }
+    let text = "no configuration of docker, containerd or podman on this machine";
+    vec![skipped(text)]
+}
+
+/// What the files below `root` say by themselves: whether a client can read them at all.
+fn look_alone(root: &Path) -> Vec<Check> {
+    let mut checks = of_clients(root, &[]);
+    let text = "the control plane does not answer: which nodes the files should name is not known";
+    checks.push(skipped(text));
+    checks
+}
+
+fn of_clients(root: &Path, nodes: &[NodeInTree]) -> Vec<Check> {
+    let mut checks = docker(&root.join("etc/docker/daemon.json"), nodes);
     checks.extend(containerd(&root.join("etc/containerd"), nodes));
     checks.extend(podman(&root.join("etc/containers"), nodes));
-    if checks.is_empty() {
-        let text = "no configuration of docker, containerd or podman on this machine";
-        checks.push(found(
-            "this machine",
-            Outcome::Skipped,
-            text.to_owned(),
-            None,
-        ));
-    }
     checks
+}
+
+fn skipped(text: &str) -> Check {
+    found("this machine", Outcome::Skipped, text.to_owned(), None)
 }
 
 fn found(subject: &str, outcome: Outcome, text: String, fix: Option<String>) -> Check {
@@ -237,6 +252,19 @@ mod tests {
             worst(&[], "http://10.0.0.1:5000"),
             (Outcome::Skipped, false)
         );
+    }
+
+    #[test]
+    fn a_broken_file_is_found_without_knowing_the_nodes() {
+        let outcomes = |files: &[(&str, &str)]| -> Vec<Outcome> {
+            let checks = look_alone(machine(files).path()).into_iter();
+            checks.map(|check| check.outcome).collect()
+        };
+        let daemon = "etc/docker/daemon.json";
+        assert_eq!(outcomes(&[]), [Outcome::Skipped]);
+        assert_eq!(outcomes(&[(daemon, "{}")]), [Outcome::Skipped]);
+        let broken = outcomes(&[(daemon, "{")]);
+        assert_eq!(broken, [Outcome::Failed, Outcome::Skipped]);
     }
 
     #[test]
