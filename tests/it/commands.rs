@@ -179,11 +179,6 @@ async fn a_wrong_call_is_64_an_error_1_changes_2_and_a_failed_check_3() {
         ),
         (&["verify", "missing"], "file-unreadable", "missing"),
         (
-            &["--token-file", "missing", "status"],
-            "file-unreadable",
-            "missing",
-        ),
-        (
             &["--control", "127.0.0.1:9", "status"],
             "invalid-address",
             "127.0.0.1:9",
