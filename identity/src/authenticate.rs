@@ -286,19 +286,25 @@ impl Authenticate {
         let verified = self
             .tokens
             .verify(local.audience, token.expose(), self.now());
-        let claims = verified.map_err(|_| Refused::Token)?;
+        let claims = verified.map_err(|_| {
+            refused(
+                "it is none of this node's, or is over: signature, `iss`, `aud`, `exp` or `nbf`",
+            )
+        })?;
         let given = Given {
             principal: &claims.principal,
             bound_to: claims.bound_to(),
             via: claims.via.as_ref(),
         };
         if !given.counts(local, origin, self.now()) {
-            return Err(Refused::Token.into());
+            return Err(refused(
+                "what it was given for is withdrawn or no longer declared, or the connection does not show its certificate",
+            ));
         }
         if let Principal::Account { name } = &claims.principal
             && !local.accounts.takes(name, claims.tie())
         {
-            return Err(Refused::Token.into());
+            return Err(refused("its account is gone, or has another password"));
         }
         Ok(Caller {
             principal: claims.principal.clone(),
@@ -338,6 +344,12 @@ impl Issued {
     pub fn expires_in_seconds(&self) -> u64 {
         self.expires_in.max(Duration::from_secs(60)).as_secs()
     }
+}
+
+/// A token that is not valid here; why is for the log alone.
+fn refused(reason: &str) -> Error {
+    tracing::info!(reason, "a token was refused");
+    Refused::Token.into()
 }
 
 #[cfg(test)]

@@ -30,6 +30,9 @@ pub enum Error {
     },
 }
 
+/// What is *unavailable* of an account; the one thing among them that is a secret which an operator has to mend.
+pub const ACCOUNT_PASSWORD: &str = "the account's password";
+
 /// A cause from below a seam.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 

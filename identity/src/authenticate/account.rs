@@ -23,7 +23,7 @@ use self::{
 };
 use super::failure::{Failures, Source};
 use crate::{
-    error::{BoxError, Error, Refused},
+    error::{ACCOUNT_PASSWORD, BoxError, Error, Refused},
     sign::Keys,
 };
 
@@ -268,7 +268,7 @@ impl Inner {
 
     async fn read(&self, entry: &Entry) -> Result<Secret, Error> {
         let unavailable = |source| Error::Unavailable {
-            what: "the account's password",
+            what: ACCOUNT_PASSWORD,
             source,
         };
         let password = (self.resolve)(entry.reference.clone())

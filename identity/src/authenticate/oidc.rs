@@ -158,7 +158,7 @@ impl Outsiders for Issuers {
         match known.verify(token, &unverified, now).await {
             Ok(verified) => Ok(Some(verified)),
             Err(Failure::Wrong(reason)) => {
-                tracing::debug!(%issuer, %reason, "an issuer's token was refused");
+                tracing::info!(%issuer, %reason, "an issuer's token was refused");
                 Err(Refused::Token.into())
             }
             Err(Failure::Away(away)) => {

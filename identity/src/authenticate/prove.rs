@@ -18,6 +18,7 @@ use super::{
     outsiders::Verified,
     proven::{By, Proven},
     refresh::{self, RefreshTokens},
+    refused,
 };
 use crate::{
     error::{Error, Refused},
@@ -25,6 +26,9 @@ use crate::{
     sign,
 };
 
+/// Why a token is refused that nobody here knows the maker of.
+const UNDECLARED: &str =
+    "its `iss` is no declared issuer, or it is no JWT that one could have made";
 /// User names under which clients show tokens.
 const TOKEN_USERS: [&str; 2] = ["oidc", "00000000-0000-0000-0000-000000000000"];
 
@@ -51,7 +55,7 @@ impl Authenticate {
                 return Ok(proven);
             }
             if TOKEN_USERS.contains(&user) {
-                return Err(Refused::Token.into());
+                return Err(refused(UNDECLARED));
             }
         }
         let checked = self
@@ -90,7 +94,7 @@ impl Authenticate {
         match sign::typ(token.expose()) {
             Some(typ) if !typ.is(grant::TYP) && !typ.is(access_token::TYP) => {
                 let proven = self.issued_elsewhere(local, token).await?;
-                proven.ok_or_else(|| Refused::Token.into())
+                proven.ok_or_else(|| refused(UNDECLARED))
             }
             Some(_) | None => Err(Refused::Kind.into()),
         }
@@ -103,7 +107,10 @@ impl Authenticate {
         origin: Origin<'_>,
     ) -> Result<Proven, Error> {
         let checked = grant::check(local.trust, local.audience, token, origin, self.now());
-        let granted = checked.map_err(Refused::Grant)?;
+        let granted = checked.map_err(|reason| {
+            tracing::info!(%reason, "a rule grant was refused");
+            Refused::Grant(reason)
+        })?;
         Ok(Proven {
             bound: Some(granted.bound),
             bound_to: granted.bound_to,

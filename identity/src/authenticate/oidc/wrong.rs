@@ -8,7 +8,7 @@ use wire::oci_error::clean;
 /// What is wrong with a token that says it is a declared issuer's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Wrong {
-    #[error("it is over")]
+    #[error("it is over: its `exp` has passed")]
     Over,
     #[error("it does not count yet: its `nbf` or `iat` lies ahead")]
     Ahead,

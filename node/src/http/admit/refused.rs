@@ -11,7 +11,7 @@ use http::{HeaderValue, StatusCode, header};
 use identity::{
     authenticate::Caller,
     decide::{Decision, Denied},
-    error::{Error, Refused as Wrong},
+    error::{ACCOUNT_PASSWORD, Error, Refused as Wrong},
     principal::Principal,
 };
 use serde_json::json;
@@ -65,7 +65,11 @@ impl Asked<'_> {
                 self.challenge(Some(TokenError::InvalidToken), &wrong.to_string())
             }
             Error::Refused(wrong) => self.challenge(None, &wrong.to_string()),
-            Error::TooOften { .. } => self.challenge(None, &Wrong::Password.to_string()),
+            Error::TooOften { retry_after } => {
+                let seconds = retry_after.as_millis().div_ceil(1000).max(1);
+                let said = format!("too many wrong credentials from here, again in {seconds} s");
+                self.challenge(None, &said)
+            }
             Error::Unavailable { what, source } => unavailable(what, source.as_ref()),
         }
     }
@@ -125,8 +129,11 @@ pub(in crate::http) fn unavailable(
 ) -> Box<Refused> {
     tracing::warn!(what, error = source, "a caller could not be authenticated");
     let message = format!("{what} cannot be read now; try again");
-    let error = OciError::new(Code::Unavailable, message)
-        .with_detail(json!({ "refusal": Refusal::SecretUnavailable.as_str() }));
+    let error = OciError::new(Code::Unavailable, message);
+    let error = match what == ACCOUNT_PASSWORD {
+        true => error.with_detail(json!({ "refusal": Refusal::SecretUnavailable.as_str() })),
+        false => error,
+    };
     Box::new(Refused {
         status: StatusCode::SERVICE_UNAVAILABLE,
         error,

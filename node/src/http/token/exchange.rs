@@ -56,6 +56,10 @@ pub(super) async fn subject(access: &Access, form: &Form) -> Result<Proven, Refu
     targets(access, form, "resource")?;
     targets(access, form, "service")?;
     let token = token(form, "subject_token")?;
+    if token.expose().is_empty() {
+        // As good as left out, by RFC 6749 3.2.
+        return refused("the field subject_token is empty");
+    }
     Ok(access.authenticate.subject(access.local(), &token).await?)
 }
 

@@ -6,7 +6,7 @@
 use axum::{body::Body, response::Response};
 use http::{HeaderValue, StatusCode, header};
 use identity::error::Error;
-use serde_json::json;
+use serde_json::{Value, json};
 use wire::oci_error::{Code, OciError};
 
 use super::super::{
@@ -48,7 +48,9 @@ impl Refusal {
         match self {
             Self::Network(refused) => refused.into_response(),
             Self::Error(Error::Unavailable { what, source }) => {
-                unavailable(what, source.as_ref()).into_response()
+                let refused = unavailable(what, source.as_ref());
+                let body = both(&refused.error, "temporarily_unavailable");
+                with_body(refused.into_response(), &body)
             }
             Self::Error(error) => of_credentials(&error, login_server),
             Self::NoRole(who) => said_twice(
@@ -118,12 +120,24 @@ fn invalid(status: StatusCode, code: Code, said: &str) -> Response {
 
 /// An error in both shapes that token clients read.
 fn said_twice(status: StatusCode, code: Code, oauth: &str, said: &str) -> Response {
-    let mut response = error::oci(status, &OciError::new(code, said));
-    let body = json!({
-        "errors": [{ "code": code.as_str(), "message": said }],
+    let error = OciError::new(code, said);
+    with_body(error::oci(status, &error), &both(&error, oauth))
+}
+
+/// The registry's `errors` and OAuth's `error`.
+fn both(error: &OciError, oauth: &str) -> Value {
+    let mut body = json!({
+        "errors": [{ "code": error.code.as_str(), "message": error.message }],
         "error": oauth,
-        "error_description": said,
+        "error_description": error.message,
     });
+    if let Some(detail) = &error.detail {
+        body["errors"][0]["detail"] = detail.clone();
+    }
+    body
+}
+
+fn with_body(mut response: Response, body: &Value) -> Response {
     let body = body.to_string();
     response
         .headers_mut()

@@ -152,3 +152,37 @@ async fn a_mount_wants_the_right_to_read_where_the_blob_comes_from() {
         403
     );
 }
+
+/// The right password is not looked at then, so nothing may be said about it.
+#[tokio::test]
+async fn who_tried_too_often_is_told_so_and_not_that_the_password_is_wrong() {
+    let rig = rig(false);
+    let pull = route("GET", "/v2/team/a/manifests/1");
+    let said = async |password: &str| {
+        let headers = basic("reader", password);
+        let refused = ask(&rig.access, &headers, &pull).await.unwrap_err();
+        assert_eq!(refused.status, StatusCode::UNAUTHORIZED);
+        assert!(refused.challenge.is_some());
+        refused.error.message
+    };
+    assert!(
+        said("wrong-0")
+            .await
+            .contains("wrong user name or password")
+    );
+    let mut last = String::new();
+    for try_ in 1..200 {
+        last = said(&format!("wrong-{try_}")).await;
+        if last.contains("too many") {
+            break;
+        }
+    }
+    let right = said("reader-password").await;
+    for message in [&last, &right] {
+        assert!(
+            message.starts_with("too many wrong credentials from here, again in ")
+                && message.ends_with(" s"),
+            "{message}"
+        );
+    }
+}

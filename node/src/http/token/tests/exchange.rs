@@ -276,6 +276,7 @@ async fn what_an_exchange_does_not_take_is_refused_by_name() {
     };
     let cases = [
         (subject(&[]), (400, "invalid_request")),
+        (subject(&[("subject_token", "")]), (400, "invalid_request")),
         (
             subject(&[("subject_token", &token), ("actor_token", &token)]),
             (400, "invalid_request"),

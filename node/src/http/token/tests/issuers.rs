@@ -135,6 +135,17 @@ async fn an_issuer_that_is_away_is_not_the_callers_fault() {
     assert_eq!(away.status, 503, "{}", away.body);
     assert!(!away.headers.contains_key(header::WWW_AUTHENTICATE));
     assert!(!away.body.to_string().contains(&token));
+    assert!(away.headers.contains_key(header::RETRY_AFTER));
+    assert_eq!(away.body["error"], "temporarily_unavailable");
+    assert_eq!(
+        away.body["error_description"],
+        away.body["errors"][0]["message"]
+    );
+    assert!(
+        !away.body.to_string().contains("SECRET_UNAVAILABLE"),
+        "no secret is missing: {}",
+        away.body
+    );
     // Whoever needs no issuer notices nothing.
     let reader = get(&corp.rig, "", reader()).await;
     assert_eq!(reader.status, 200);
