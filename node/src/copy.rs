@@ -47,6 +47,8 @@ mod transfer;
 mod widen;
 mod worker;
 
+pub use worker::RESULTS;
+
 pub(crate) use gather::is_here;
 
 /// How many repositories' changes can be under way at once, roughly.

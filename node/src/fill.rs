@@ -47,6 +47,7 @@ mod write;
 pub use config::{Config, Hooks};
 pub use error::Error;
 pub use manifest::ManifestWant;
+pub use run::RESULTS;
 
 use fetch::Origin;
 use leftover::Leftovers;

@@ -5,6 +5,10 @@
 
 use runtime::metric::{Counter, Gauge, Histogram, Registry, SECONDS};
 
+mod known;
+
+pub use known::Known;
+
 /// All families. Cheap to clone.
 #[derive(Clone)]
 pub struct Metrics {

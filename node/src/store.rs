@@ -38,6 +38,7 @@ pub mod verify;
 
 pub use config::Config;
 pub use error::Error;
+pub use health::OPS;
 pub use holds::Hold;
 pub use memory_cache::CacheStats;
 pub use repair::Damage;

@@ -5,10 +5,11 @@
 //! process, or each node in a test, has its own registry; which names exist is said by their owner's `metric.rs`, and no label may
 //! carry a repository, a tag or a digest.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use prometheus::core::Collector;
+use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
 use prometheus::{
     GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, TextEncoder,
 };
@@ -152,6 +153,16 @@ impl<const N: usize> Counter<N> {
             .sum()
     }
 
+    /// The series is there from now on, at 0 until something is counted: what first appears at 1 is no increase.
+    pub fn begin(&self, labels: [&str; N]) {
+        self.add(labels, 0);
+    }
+
+    /// Forgets the series whose label `name` has a value that is not to be kept.
+    pub fn retain(&self, name: &str, keep: impl Fn(&str) -> bool) {
+        retain(&self.0, name, keep);
+    }
+
     /// One series of the family, to keep where counting is hot.
     pub fn series(&self, labels: [&str; N]) -> Series {
         Series(self.0.with_label_values(&labels))
@@ -189,6 +200,23 @@ impl<const N: usize> Gauge<N> {
     pub fn remove(&self, labels: [&str; N]) {
         // An error means that there is none.
         let _ = self.0.remove_label_values(&labels);
+    }
+
+    /// Forgets the series whose label `name` has a value that is not to be kept.
+    pub fn retain(&self, name: &str, keep: impl Fn(&str) -> bool) {
+        retain(&self.0, name, keep);
+    }
+}
+
+fn retain<T: MetricVecBuilder>(family: &MetricVec<T>, name: &str, keep: impl Fn(&str) -> bool) {
+    let families = family.collect();
+    for series in families.iter().flat_map(|family| family.get_metric()) {
+        let labels = series.get_label().iter();
+        let labels: HashMap<&str, &str> = labels.map(|l| (l.name(), l.value())).collect();
+        if labels.get(name).is_some_and(|value| !keep(value)) {
+            // An error means that somebody else was faster.
+            let _ = family.remove(&labels);
+        }
     }
 }
 
@@ -235,6 +263,20 @@ mod tests {
         assert_eq!(family.total("kind", |kind| kind == "blob"), 8);
         assert_eq!(family.total("kind", |_| true), 10);
         assert_eq!(family.total("nothing", |_| true), 0);
+    }
+
+    #[test]
+    fn a_series_that_began_is_at_0_and_one_that_is_not_kept_is_gone() {
+        let registry = Registry::new();
+        let family = registry.counter("fills_total", "x", ["rule", "result"]);
+        family.begin(["a", "stored"]);
+        family.begin(["b", "stored"]);
+        family.inc(["a", "stored"]);
+        family.begin(["a", "stored"]);
+        family.retain("rule", |rule| rule == "a");
+        let text = registry.gather_text();
+        assert!(text.contains(r#"{result="stored",rule="a"} 1"#), "{text}");
+        assert!(!text.contains(r#"rule="b""#), "{text}");
     }
 
     #[test]

@@ -22,6 +22,7 @@ use crate::{
         View,
         admit::{self, Access},
     },
+    metric::Known,
     rule::{ActiveRule, RuleState, Rules, conflict, status::Facts},
     store::metadata::Op,
 };
@@ -80,6 +81,19 @@ impl Slice {
     #[must_use]
     pub fn own(&self) -> Option<&Node> {
         self.topology.node(&self.node)
+    }
+}
+
+/// Whom and what the metrics are to know from now on.
+fn known<'a>(rules: &'a Rules, own: &'a Node) -> Known<'a> {
+    let webhooks = own.webhooks.iter();
+    Known {
+        rules: rules
+            .iter()
+            .map(|active| active.rule.name.as_str())
+            .collect(),
+        upstreams: rules.iter().map(|active| active.upstream.name()).collect(),
+        webhooks: webhooks.map(|webhook| webhook.name.as_str()).collect(),
     }
 }
 
@@ -148,6 +162,7 @@ impl Shared {
                 .filter_map(subscription)
                 .collect(),
         );
+        self.metrics.know(&known(&rules, own));
         self.rules.store(rules);
         self.view.store(Some(Arc::new(view)));
         self.deliveries.apply(&own.webhooks);

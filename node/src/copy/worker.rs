@@ -35,6 +35,9 @@ pub(super) enum Ended {
 
 type Key = (RepositoryName, Digest);
 
+/// How a try of a job can end, as `regmesh_copies_total` has it.
+pub const RESULTS: [&str; 3] = ["stored", "waiting", "failed"];
+
 impl Copies {
     /// Starts what is due.
     pub(super) async fn turn(&self) {

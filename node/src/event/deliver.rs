@@ -25,6 +25,8 @@ use crate::{
 
 /// How many events of one webhook are under way at once; each has another key.
 const PARALLEL: usize = 8;
+/// What can become of an attempt, as `regmesh_webhook_deliveries_total` has it.
+pub(crate) const RESULTS: [&str; 3] = ["delivered", "failed", "retry"];
 /// How many undelivered events are looked at in one run.
 const WINDOW: usize = 500;
 /// How long a receiver may take to answer.

@@ -26,6 +26,11 @@ use crate::{
     upstream::error::Kind,
 };
 
+/// How a fill can end, as `regmesh_fills_total` has it.
+pub const RESULTS: [&str; 6] = [
+    "stored", "linked", "through", "mismatch", "failed", "aborted",
+];
+
 /// What ran well: its word in `regmesh_fills_total`.
 pub(super) type Done = &'static str;
 

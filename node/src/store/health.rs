@@ -22,6 +22,12 @@ use super::{
 const PROBE: &str = "store/probe";
 const PROBE_BYTES: usize = 4096;
 
+/// What a store can be asked to do and fail at, as `regmesh_store_errors_total` has it.
+pub const OPS: [&str; 19] = [
+    "check", "commit", "copy", "delete", "discard", "event", "fill", "job", "jobs", "link", "open",
+    "push", "read", "record", "recover", "scrub", "space", "stages", "upload",
+];
+
 /// The health of one store.
 #[derive(Debug, Default)]
 pub(crate) struct Health(Mutex<State>);
@@ -38,6 +44,7 @@ struct State {
 
 impl Health {
     pub(crate) fn report(&self, op: &'static str, error: &Error) {
+        debug_assert!(OPS.contains(&op), "{op} is not counted from 0");
         let mut state = self.lock();
         *state.errors.entry(op).or_insert(0) += 1;
         let text = format!("{op}: {error}");
