@@ -201,6 +201,10 @@ fn withdrawn(withdrawal: &Withdrawal) -> document::slice::Withdrawal {
     document::slice::Withdrawal {
         before: Some(At::made(withdrawal.before.0)),
         at: text(withdrawal.at),
+        left: withdrawal.left.map(|left| document::slice::Left {
+            before: Some(At::made(left.before.0)),
+            at: text(left.at),
+        }),
     }
 }
 

@@ -4,7 +4,11 @@ use topology::{
     Loaded, load, load_slice,
     model::{Grants, Topology},
 };
-use wire::{generation::Generation, time::WallTime, withdrawal::Withdrawal};
+use wire::{
+    generation::Generation,
+    time::WallTime,
+    withdrawal::{Left, Withdrawal},
+};
 
 const MESH: &str = r#"
 mesh: contoso
@@ -237,6 +241,10 @@ const DIGEST: &str = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa
 const WITHDRAWAL: Withdrawal = Withdrawal {
     before: Generation(7),
     at: WallTime(1_700_000_000_789),
+    left: Some(Left {
+        before: Generation(9),
+        at: WallTime(1_700_000_000_987),
+    }),
 };
 
 fn with_beside() -> String {

@@ -118,7 +118,12 @@ pub(super) fn recover(
         // Grants of the time that was lost name generations that these may be below.
         let rules = desired.grants.withdrawn.values_mut();
         for known in rules.flat_map(BTreeMap::values_mut) {
-            known.before = by.before;
+            if known.before > Generation(0) {
+                known.before = by.before;
+            }
+            if let Some(left) = &mut known.left {
+                left.before = by.before;
+            }
         }
     });
     Ok(published(current, entry))

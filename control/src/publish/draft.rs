@@ -59,6 +59,7 @@ impl Stamp {
         Withdrawal {
             before: self.generation,
             at: self.at,
+            left: None,
         }
     }
 

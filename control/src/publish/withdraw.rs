@@ -16,10 +16,11 @@ use topology::model::{
     rule::{Authentication, Rule, UpstreamRef},
 };
 use wire::{
+    generation::Generation,
     name::{IdentityName, NodeName, RuleAt, RuleName},
     pattern::Pattern,
     time::WallTime,
-    withdrawal::Withdrawal,
+    withdrawal::{Left, Withdrawal},
 };
 
 /// By upstream node, and rule on its own node.
@@ -50,17 +51,19 @@ pub(super) fn change(
     let after: BTreeMap<_, _> = said(new, |_| true).collect();
     for (of, before) in said(old, |_| true) {
         let now_said = after.get(&of);
-        if now_said != Some(&before)
-            && !now_said.is_some_and(|said| swapped(&before, said, new, of))
-        {
-            withdraw(withdrawn, before.upstream, of, by);
+        if now_said == Some(&before) {
+            continue;
+        }
+        match now_said.is_some_and(|said| swapped(&before, said, new, of)) {
+            true => leave(withdrawn, before.upstream, of, by),
+            false => withdraw(withdrawn, before.upstream, of, by),
         }
     }
 }
 
-/// Whether nothing but the identity is another one, and the one there was may still be used there for the same. Its grants end by
-/// themselves then: a pull in flight goes on with them, what they may read is asked of its roles on every request, and who holds them
-/// may have others any time, for another rule.
+/// Whether nothing but the identity is another one, and the one there was may still be used there for the same. Its grants are left to
+/// pulls in flight for some minutes then: what they may read is asked of its roles on every request, and who holds them may have others
+/// any time, for another rule.
 fn swapped(before: &Said<'_>, after: &Said<'_>, new: &Topology, (node, rule): Of<'_>) -> bool {
     let rest = |said: &Said<'_>| {
         let login_server = said.login_server.clone();
@@ -102,9 +105,22 @@ fn withdraw(withdrawn: &mut Withdrawn, upstream: &NodeName, (node, rule): Of<'_>
     rules.insert(RuleAt::new(node, rule), by);
 }
 
+/// What was withdrawn at once for the rule stays so.
+fn leave(withdrawn: &mut Withdrawn, upstream: &NodeName, (node, rule): Of<'_>, by: Withdrawal) {
+    let rules = withdrawn.entry(upstream.clone()).or_default();
+    let known = rules.entry(RuleAt::new(node, rule)).or_insert(Withdrawal {
+        before: Generation(0),
+        ..by
+    });
+    *known = known.and_left(Left {
+        before: by.before,
+        at: by.at,
+    });
+}
+
 fn forget(withdrawn: &mut Withdrawn, now: WallTime) {
     for rules in withdrawn.values_mut() {
-        rules.retain(|_, by| by.at.plus(KEEP) > now);
+        rules.retain(|_, by| by.decided().plus(KEEP) > now);
     }
     withdrawn.retain(|_, rules| !rules.is_empty());
 }
@@ -154,8 +170,9 @@ mod tests {
 
     fn by(at: WallTime) -> Withdrawal {
         Withdrawal {
-            before: wire::generation::Generation(7),
+            before: Generation(7),
             at,
+            left: None,
         }
     }
 
@@ -243,11 +260,6 @@ access:
                 both,
             ),
             (
-                "its identity, and the one there was may still be used there",
-                rule_with("identity: reader", "identity: other"),
-                none,
-            ),
-            (
                 "its identity, and the one there was is attached no more",
                 [
                     rule_with("identity: reader", "identity: other"),
@@ -296,6 +308,41 @@ access:
             };
             assert_eq!(withdrawn, wanted, "{what}");
         }
+    }
+
+    #[test]
+    fn another_identity_leaves_the_grants_of_the_one_there_was_for_a_while_and_brings_none_back() {
+        let (old, new) = (
+            mesh(&[]),
+            mesh(&[("api, identity: reader", "api, identity: other")]),
+        );
+        let at = |generation, minutes: u64| Withdrawal {
+            before: Generation(generation),
+            at: NOW.plus(Duration::from_secs(60 * minutes)),
+            left: None,
+        };
+        let left = |by: Withdrawal| Left {
+            before: by.before,
+            at: by.at,
+        };
+        let of = |withdrawn: &Withdrawn| {
+            let hub = &withdrawn[&"hub".parse().unwrap()];
+            assert_eq!(hub.len(), 2, "of both nodes");
+            hub[&"one/promote".parse().unwrap()]
+        };
+        let mut withdrawn = Withdrawn::new();
+        change(&mut withdrawn, Some(&old), &new, at(7, 0));
+        let first = of(&withdrawn);
+        assert_eq!(first, at(0, 0).and_left(left(at(7, 0))));
+        // And back again: what the other one was granted is left behind, too.
+        change(&mut withdrawn, Some(&new), &old, at(8, 1));
+        assert_eq!(of(&withdrawn), at(0, 0).and_left(left(at(8, 1))));
+        // What was wrong before the rule called as somebody else is so afterwards.
+        let moved = mesh(&[("team/api", "team/app")]);
+        let mut withdrawn = Withdrawn::new();
+        change(&mut withdrawn, Some(&moved), &old, at(7, 0));
+        change(&mut withdrawn, Some(&old), &new, at(8, 1));
+        assert_eq!(of(&withdrawn), at(7, 0).and_left(left(at(8, 1))));
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! Swapped whole with the slice. Grants, and what was given for them, are asked about on every request: a rule that was withdrawn
 //! and a key that is gone end refresh and access tokens too, without waiting for anything to run out. What surprises: a withdrawal is
 //! in force some seconds after it was decided. It may be here before the node whose rule it is has heard that its rule calls as somebody
-//! else; what that node shows meanwhile is still good, so that no pull of it is lost. Roles, and revoked certificates, wait for nothing.
+//! else; what that node shows meanwhile is still good, so that no pull of it is lost. What a rule left behind when it was given another
+//! identity that made nothing wrong stays good for as long as an access token lives. Roles, and revoked certificates, wait for nothing.
 //! Source: `spec/identity.md` "Calling an upstream", "The rule grant"; `reference/protocols.md` 6.1.
 
 use std::{
@@ -16,13 +17,15 @@ use wire::{
     generation::Generation,
     name::{MeshName, NodeName, RuleAt, RuleName},
     time::WallTime,
-    withdrawal::Withdrawal,
+    withdrawal::{Left, Withdrawal},
 };
 
 use crate::sign::Public;
 
 /// How long after it was decided a withdrawal is in force.
 const GRACE: Duration = Duration::from_secs(3);
+/// The same of what a rule left behind: the life of a node's access token.
+const LEFT: Duration = Duration::from_secs(5 * 60);
 
 /// What rule grants are believed by.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,9 +62,13 @@ impl Trust {
     /// Whether grants like the one behind `via` are believed at `now`.
     #[must_use]
     pub fn stands(&self, via: &Via, now: WallTime) -> bool {
-        let withdrawn = self
-            .withdrawal(via)
-            .is_some_and(|by| via.generation < by.before && by.at.plus(GRACE) <= now);
+        let withdrawn = self.withdrawal(via).is_some_and(|by| {
+            let ended =
+                |before, at: WallTime, grace| via.generation < before && at.plus(grace) <= now;
+            let left = by.left;
+            ended(by.before, by.at, GRACE)
+                || left.is_some_and(|left| ended(left.before, left.at, LEFT))
+        });
         !withdrawn && self.keys.has(&via.key)
     }
 
@@ -77,9 +84,14 @@ impl Trust {
     pub fn heard(mut self, previous: Option<&Self>, now: WallTime) -> Self {
         for (rule, withdrawal) in &mut self.withdrawn {
             let known = previous.and_then(|previous| previous.withdrawn.get(rule));
-            let known = known.filter(|known| known.before == withdrawal.before);
-            let heard = known.map_or(now, |known| known.at);
+            let same = known.filter(|known| known.before == withdrawal.before);
+            let heard = same.map_or(now, |known| known.at);
             withdrawal.at = withdrawal.at.min(heard);
+            if let Some(left) = &mut withdrawal.left {
+                let known = known.and_then(|known| known.left);
+                let same = known.filter(|known| known.before == left.before);
+                left.at = left.at.min(same.map_or(now, |known: Left| known.at));
+            }
         }
         self
     }
@@ -106,6 +118,7 @@ mod tests {
         let withdrawal = Withdrawal {
             before: Generation(7),
             at: DECIDED,
+            left: None,
         };
         Trust {
             mesh: "contoso".parse().unwrap(),
@@ -161,6 +174,36 @@ mod tests {
         assert!(!trust.stands(&old, DECIDED.plus(SECOND * 3)));
         trust.keys = Public::default();
         assert!(!trust.stands(&old, DECIDED));
+    }
+
+    /// A pull in flight goes on with what its rule had; who kept a copy has it for minutes, and not for a day.
+    #[test]
+    fn what_a_rule_left_behind_counts_for_the_life_of_an_access_token() {
+        let left = Left {
+            before: Generation(9),
+            at: DECIDED,
+        };
+        let mut trust = trust();
+        let rule = "edge/r".parse().unwrap();
+        let withdrawal = trust.withdrawn[&rule].and_left(left);
+        trust.withdrawn = [(rule, withdrawal)].into();
+        for (generation, seconds, expected) in [
+            (8, 0, true),
+            (8, 299, true),
+            (8, 300, false),
+            (9, 300, true),
+            // What was wrong before stays wrong.
+            (6, 3, false),
+        ] {
+            let stands = trust.stands(&via("r", generation, "k"), DECIDED.plus(SECOND * seconds));
+            assert_eq!(stands, expected, "{generation} after {seconds} s");
+        }
+        // Whose clock is ahead keeps none alive, and hearing of it again does not begin anew.
+        let now = DECIDED.minus(SECOND * 86_400);
+        let first = trust.clone().heard(None, now);
+        let again = trust.heard(Some(&first), now.plus(SECOND * 299));
+        assert!(again.stands(&via("r", 8, "k"), now.plus(SECOND * 299)));
+        assert!(!again.stands(&via("r", 8, "k"), now.plus(SECOND * 300)));
     }
 
     #[test]

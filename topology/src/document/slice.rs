@@ -57,6 +57,18 @@ section! {
         before: Option<At<u64>> = "before", required;
         /// When it was decided (RFC 3339).
         at: Text = "at", required;
+        /// Those that count for some minutes more.
+        left: Option<Left> = "left";
+    }
+}
+
+section! {
+    /// Which grants a rule left behind when it began to call as somebody else.
+    Left = "`left`" {
+        /// Those that were made by an earlier generation than this.
+        before: Option<At<u64>> = "before", required;
+        /// When it was decided (RFC 3339).
+        at: Text = "at", required;
     }
 }
 

@@ -11,7 +11,7 @@ use wire::{
     generation::Generation,
     name::{NameError, RuleAt},
     time::WallTime,
-    withdrawal::Withdrawal,
+    withdrawal::{Left, Withdrawal},
 };
 
 use super::value;
@@ -90,11 +90,21 @@ fn withdrawn(
         Some((rule.clone(), at))
     });
     let mut times: BTreeMap<RuleAt, WallTime> = since(&times.collect(), findings);
+    let left = entries.iter().filter_map(|(rule, withdrawal)| {
+        let at = withdrawal.left.as_ref()?.at.clone()?;
+        Some((rule.clone(), at))
+    });
+    let mut left: BTreeMap<RuleAt, WallTime> = since(&left.collect(), findings);
     let read = entries.iter().filter_map(|(rule, withdrawal)| {
         let rule: RuleAt = rule.value.parse().ok()?;
         let before = Generation(withdrawal.before.as_ref()?.value);
         let at = times.remove(&rule)?;
-        Some((rule, Withdrawal { before, at }))
+        let left = withdrawal.left.as_ref().and_then(|said| {
+            let before = Generation(said.before.as_ref()?.value);
+            let at = left.remove(&rule)?;
+            Some(Left { before, at })
+        });
+        Some((rule, Withdrawal { before, at, left }))
     });
     read.collect()
 }

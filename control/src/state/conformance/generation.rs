@@ -3,7 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
-use wire::{generation::Generation, time::WallTime, withdrawal::Withdrawal};
+use wire::{
+    generation::Generation,
+    time::WallTime,
+    withdrawal::{Left, Withdrawal},
+};
 
 use super::{NOW, entry, publish};
 use crate::state::{Error, Grants, Part, Recall, State};
@@ -101,6 +105,10 @@ pub(super) async fn a_document_comes_back_as_it_was(state: &dyn State) {
     let withdrawal = Withdrawal {
         before: Generation(1),
         at: WallTime(NOW),
+        left: Some(Left {
+            before: Generation(2),
+            at: WallTime(NOW),
+        }),
     };
     whole.desired.grants = Grants {
         issuer: "https://control.example".to_owned(),

@@ -257,6 +257,7 @@ async fn what_was_given_for_a_grant_ends_with_its_rule_its_key_and_its_issuer() 
             Withdrawal {
                 before: Generation(1_000),
                 at: now.minus(Duration::from_secs(60)),
+                left: None,
             },
         )]
         .into(),

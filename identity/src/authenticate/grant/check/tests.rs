@@ -415,6 +415,7 @@ fn a_grant_ends_when_its_rule_is_withdrawn_or_its_key_is_gone() {
     let withdrawal = Withdrawal {
         before: Generation(8),
         at: NOW.minus(Duration::from_secs(60)),
+        left: None,
     };
     issuer.trust.withdrawn = ["edge/others", "other/apps"]
         .map(|rule| (rule.parse().unwrap(), withdrawal))

@@ -77,6 +77,7 @@ impl Hub {
             let withdrawal = Withdrawal {
                 before: Generation(1_000),
                 at: WallTime(0),
+                left: None,
             };
             trust.withdrawn = [("edge/apps".parse().unwrap(), withdrawal)].into();
         }
