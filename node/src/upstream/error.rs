@@ -161,7 +161,10 @@ impl Error {
 fn in_general(kind: Kind, refusal: Refusal) -> String {
     match refusal {
         Refusal::SecretUnavailable => "the credential cannot be read".to_owned(),
-        Refusal::IdentityTokenFailed => "no token of our own can be had; `regmesh explain` says who cannot be asked for it".to_owned(),
+        Refusal::IdentityTokenFailed => {
+            "no token of our own can be had; `regmesh explain` says who cannot be asked for it"
+                .to_owned()
+        }
         Refusal::IdentityNotAttached => "the identity may not be used by this rule".to_owned(),
         Refusal::UpstreamRealmRefused => {
             "it names a token service that may not see our credential".to_owned()

@@ -292,7 +292,10 @@ async fn t36_without_a_token_of_our_own_what_is_stored_is_served_and_the_rest_sa
             (&detail["rule"], &detail["identity"]),
             (&"mirror".into(), &"identity reader".into())
         );
-        assert_eq!(detail["reason"], "no token of our own can be had; `regmesh explain` says who cannot be asked for it");
+        assert_eq!(
+            detail["reason"],
+            "no token of our own can be had; `regmesh explain` says who cannot be asked for it"
+        );
         assert!(error.in_full().contains("control plane"), "{error}");
     }
     assert_eq!(rig.vault.total(), 0, "no other rule's identity is tried");
