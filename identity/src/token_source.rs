@@ -75,7 +75,7 @@ pub enum Error {
     Refused {
         /// What was seen, without secrets.
         detail: String,
-        /// Whether it says so for minutes of whom it was told of a moment ago. [`held`] alone looks at it.
+        /// Whether it says so for minutes of whom it was told of a moment ago. `held` alone looks at it.
         unheard: bool,
     },
     /// The identity may not be used by this rule on this node.
