@@ -16,7 +16,7 @@ pub fn schema() -> Value {
         properties.remove("slice");
     }
     if let Some(definitions) = schema.get_mut("definitions").and_then(Value::as_object_mut) {
-        for only_in_slices in ["Slice", "Origin", "Recall", "Grants", "Withdrawal"] {
+        for only_in_slices in ["Slice", "Origin", "Recall", "Grants", "Withdrawal", "Left"] {
             definitions.remove(only_in_slices);
         }
     }
